@@ -1,0 +1,1 @@
+"""Queues: one seam, and a file for each backend behind it."""

@@ -1,0 +1,196 @@
+"""The seam behind which queues live: every backend is one class that satisfies `Backend` and passes one contract suite.
+
+Batch first: claims take many, settlements finish many, and the single case is a batch of one, since what costs is the
+commit or the round trip and not the job. All methods are coroutines called from one event loop; a backend that blocks
+does so on a thread of its own. Whatever a backend can't do because it is gone raises `BackendUnavailableError`.
+
+A **lease** is a claim's right to its job: it carries a token, and each write of the holder (settle, progress, logs,
+state) is checked against it in the same step. A lease that has run out stays good until somebody takes the job over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from .admission import Admission
+from .job import (
+    Claim,
+    Event,
+    HostInfo,
+    Job,
+    Json,
+    Lease,
+    LogLine,
+    NewJob,
+    PublishedHandler,
+    QueueInfo,
+    Settlement,
+    State,
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Added:
+    """What became of one NewJob. `created` is False if a job of that id was there already (it is left as it is)."""
+
+    id: str
+    created: bool
+    created_at: int
+
+
+@dataclass(slots=True)
+class Claimed:
+    """`next_due`: Unix ms at which the next delayed job of the queue comes due, or None. `more`: jobs that the claim could
+    have taken if `limit` were larger may be left."""
+
+    claims: list[Claim]
+    next_due: int | None
+    more: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Recovered:
+    """What the search for expired leases found. `failed` jobs had stalled more than `max_stalled` times."""
+
+    waiting: list[str]
+    failed: list[str]
+
+
+Renewal = Literal["ok", "lost", "cancel"]
+"""`cancel`: the lease holds and somebody asked for the job to be cancelled."""
+
+Cancelled = Literal["cancelled", "requested", "finished", "missing"]
+
+
+class Backend(Protocol):
+    """Jobs, their leases, logs and state, in one store. Opened once, closed once; `close` is safe before and twice."""
+
+    async def open(self) -> None:
+        """Connect, and create what is missing. Raises BackendUnavailableError with what to do."""
+
+    async def close(self) -> None: ...
+
+    # Producing --------------------------------------------------------------------------------------------------
+
+    async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
+        """Store jobs durably, in order, in one step: all or none. Wakes the hosts that watch their queues."""
+
+    # Working ----------------------------------------------------------------------------------------------------
+
+    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+        """Take up to `limit` jobs that are waiting, prioritized, or delayed and due, ordered by priority, then age.
+
+        Jobs whose name `admission` has no place for stay in place, and others are taken past them. Takes nothing from a
+        paused queue. A claimed job is active, has `host`, `started_at` and a new token.
+        """
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """End claims, each in one atomic step; False where the lease was lost and nothing was changed. Prunes by `keep`."""
+
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Renewal]:
+        """Prolong leases from now on. One that ran out but that nobody took is renewed like any other."""
+
+    async def recover(self, queue: str, max_stalled: int) -> Recovered:
+        """Find active jobs whose lease ran out. Each counts one stall; up to `max_stalled` it goes back to waiting (no
+        attempt used), above it fails with StalledError. Emits `stalled`."""
+
+    def watch(self, queues: Sequence[str], wake: Callable[[str], None]) -> Callable[[], None]:
+        """Call `wake(queue)` on the event loop's thread whenever the queue may have work: a job was added, came back, was
+        promoted, or the queue was resumed; by any process. May be called too often, never too seldom (a poll once a second is
+        the safety net). Returns the function that ends it. Not called for delayed jobs that come due: see `next_due`."""
+
+    async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
+        """Store the latest progress of runs; those that lost their lease are left out. Emits `progress`."""
+
+    async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
+        """Keep log lines with their jobs, the newest 1,000 of each; of lost leases too, since they say what happened."""
+
+    # Looking ----------------------------------------------------------------------------------------------------
+
+    async def get(self, queue: str, id: str) -> Job | None: ...
+
+    async def list(
+        self, queue: str | None = None, states: Sequence[State] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """Jobs, the newest first (by when they were added), and the cursor of the next page, or None. No states: all."""
+
+    async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
+        """Lines in the order they were kept, each with its number (1, 2, … in this job); only those above `after`."""
+
+    async def queues(self) -> list[QueueInfo]:
+        """Every queue that has jobs or is paused, by name."""
+
+    async def counts(self, queue: str) -> dict[str, int]:
+        """Jobs in each state; all states are there."""
+
+    def events(self, queue: str | None = None) -> AsyncIterator[Event]:
+        """Events of one queue or all, live from the first step of the iterator on, from every process on this backend.
+
+        Events may be lost when a subscriber is slow or a process dies: they are for watching; what is so is in `get`.
+        """
+
+    # Steering ---------------------------------------------------------------------------------------------------
+
+    async def pause(self, queue: str) -> None:
+        """No host claims from the queue, retries and delayed jobs included, until `resume`. Running jobs go on."""
+
+    async def resume(self, queue: str) -> None: ...
+
+    async def retry(self, queue: str, id: str) -> bool:
+        """Put a failed or completed job back to waiting with all its attempts; False if there is none in such a state."""
+
+    async def cancel(self, queue: str, id: str) -> Cancelled:
+        """A job that waits fails now with CancelledError (`cancelled`); for an active one its host is told (`requested`)."""
+
+    async def promote(self, queue: str, id: str) -> bool:
+        """Make a delayed job wait now; False if it isn't delayed."""
+
+    async def remove(self, queue: str, id: str) -> bool:
+        """Delete a job with its logs and its job state; False if it doesn't exist. Raises JobActiveError if it is active."""
+
+    async def drain(self, queue: str, delayed: bool = False) -> int:
+        """Delete what waits (and what is delayed too if asked); gives how many."""
+
+    async def clean(self, queue: str, state: State, older_than_ms: int = 0, limit: int = 0) -> int:
+        """Delete jobs in `state` that got there at least so long ago, the oldest first, at most `limit` (0: all); not active ones
+        (ValueError)."""
+
+    async def remove_queue(self, queue: str) -> int:
+        """Delete a queue with all its jobs, logs, job state and its pause flag; gives how many jobs. Raises JobActiveError if any is active."""
+
+    # State (design: scopes are decided by the host and arrive here as one string) ---------------------------------
+
+    async def state_get(self, scope: str, key: str) -> Json | None: ...
+
+    async def state_set(
+        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
+    ) -> None:
+        """Durable when it returns. Raises LeaseLostError if `lease` is given and lost; so do the two below."""
+
+    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool: ...
+
+    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
+        """Atomic across hosts. A missing key counts as 0. Keeps the key's TTL. Raises StateTypeError if the value is no
+        integer or the sum leaves ±(2^53-1)."""
+
+    async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Keys in order, 1,000 a page, and the cursor of the next page."""
+
+    async def state_scopes(self) -> list[str]:
+        """Scopes that hold at least one key."""
+
+    # Hosts ------------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self, host: HostInfo) -> None: ...
+
+    async def forget_host(self, id: str) -> None: ...
+
+    async def hosts(self) -> list[HostInfo]:
+        """Hosts whose heartbeat is younger than two minutes."""
+
+    async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
+        """Tell producers which handlers exist; replaces earlier entries of the same name."""
+
+    async def published(self) -> list[PublishedHandler]: ...

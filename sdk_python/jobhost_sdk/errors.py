@@ -1,0 +1,79 @@
+"""Errors a handler may raise or meet, and the one the wire raises.
+
+Each class says who is at fault by its place: `HandlerError`s are the job's own doing, `CallError`s are what the host
+answered to a `ctx` call, `ProtocolError` is the peer's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .durations import Duration, milliseconds
+
+
+class JobhostError(Exception):
+    """Something went wrong in jobhost."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().split("\n")[0])
+
+
+class ConfigurationError(JobhostError):
+    """A setting is wrong, or a service a handler needs was not set up."""
+
+
+class ProtocolError(JobhostError):
+    """The peer sent what the protocol does not allow."""
+
+
+class HandlerError(JobhostError):
+    """A handler said how its job should end."""
+
+
+class UnrecoverableError(HandlerError):
+    """The job fails now, whatever attempts are left."""
+
+
+class RetryLater(HandlerError):  # noqa: N818 - reads as what it asks for: raise RetryLater("5m")
+    """The job comes back later and no attempt is used."""
+
+    def __init__(self, delay: Duration, message: str = "") -> None:
+        """`delay`: a duration such as "5m", at least 100 ms. Raises ValueError at any other form."""
+        super().__init__(message or f"come back in {delay}")
+        self.delay_ms = milliseconds(delay)
+
+
+class InvalidJobDataError(UnrecoverableError):
+    """The data of a job is not what its handler takes.
+
+    `fields`: a list of `{"field": path, "message": text}`.
+    """
+
+    def __init__(self, message: str = "", fields: list[dict[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.fields = fields or []
+
+
+class InvalidValueError(UnrecoverableError):
+    """A value is not a JSON value. `path` says where: `result.items[3].when`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+
+
+class CancelledError(JobhostError):
+    """The run was cancelled. `reason`: timeout, cancelled, lease_lost or shutdown."""
+
+    def __init__(self, reason: str = "cancelled") -> None:
+        super().__init__(f"the run was cancelled: {reason}")
+        self.reason = reason
+
+
+class CallError(JobhostError):
+    """The host refused a call of `ctx`. `type` is the name of the error the host gave."""
+
+    def __init__(self, message: str = "", type: str = "CallError", data: Any = None) -> None:
+        super().__init__(message)
+        self.type = type
+        self.data = data
