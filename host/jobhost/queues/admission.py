@@ -54,6 +54,4 @@ class Admission:
         full = {index for index, free in enumerate(self._free) if free <= 0}
         if not full:
             return frozenset()
-        return frozenset(
-            name for name, groups in self._groups_of.items() if any(index in full for index in groups)
-        )
+        return frozenset(name for name, groups in self._groups_of.items() if any(index in full for index in groups))

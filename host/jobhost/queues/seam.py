@@ -111,7 +111,7 @@ class Backend(Protocol):
 
     async def get(self, queue: str, id: str) -> Job | None: ...
 
-    async def list(
+    async def jobs(
         self, queue: str | None = None, states: Sequence[State] = (), limit: int = 100, cursor: str | None = None
     ) -> tuple[list[Job], str | None]:
         """Jobs, the newest first (by when they were added), and the cursor of the next page, or None. No states: all."""

@@ -70,9 +70,8 @@ def decode_message(body: bytes) -> list[Any]:
         _check_call(message[2], message[3])
     elif kind == RESPONSE and len(message) == 4:
         _check_id(message[1])
-        error = message[2]
-        if error is not None:
-            _check_error(error)
+        if message[2] is not None:
+            _check_error(message[2])
             if message[3] is not None:
                 raise ProtocolError("a response has both an error and a result")
         elif type(message[3]) is dict or type(message[3]) is list:
