@@ -1,0 +1,88 @@
+"""How long a failed job waits: `backoff`, as a layer that may leave things unset and as the settled value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeGuard
+
+from pydantic import BeforeValidator, Field
+
+from .units import LONGEST_MS, Delay, Section
+
+_DOUBLINGS = 40
+"""More make no difference: one millisecond is over the longest delay by then."""
+
+
+@dataclass(slots=True, frozen=True)
+class Backoff:
+    """Settled backoff. `delay` in milliseconds, `jitter` from 0 (none) to 1 (anything between nothing and the delay)."""
+
+    type: str = "exponential"
+    delay: int = 1_000
+    jitter: float = 0.5
+
+    def wait_ms(self, attempts_made: int, random: Callable[[], float]) -> int:
+        """Milliseconds before the next attempt after `attempts_made` (from 1) failed ones, as BullMQ counts them.
+
+        `random` gives a number in [0, 1); it takes away up to `jitter` of the delay.
+        """
+        doublings = min(max(attempts_made - 1, 0), _DOUBLINGS) if self.type == "exponential" else 0
+        full = min(self.delay << doublings, LONGEST_MS)
+        return round(full * (1 - self.jitter * random()))
+
+    def over(self, type: str | None, delay: int | None, jitter: float | None) -> Backoff:
+        """This one with what is given put over it; None leaves what is here."""
+        return Backoff(
+            self.type if type is None else type,
+            self.delay if delay is None else delay,
+            self.jitter if jitter is None else jitter,
+        )
+
+
+class BackoffTable(Section):
+    """`backoff = { type, delay, jitter }`. What is unset comes from the layer below."""
+
+    type: Literal["fixed", "exponential"] | None = None
+    delay: Delay | None = None
+    jitter: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+def _from_duration(value: object) -> object:
+    return {"type": "fixed", "delay": value} if isinstance(value, (str, int, float)) else value
+
+
+BackoffOption = Annotated[BackoffTable, BeforeValidator(_from_duration)]
+"""A table, or a duration alone: a fixed delay, as a number alone is in BullMQ."""
+
+
+def backoff_json(option: object) -> bytes:
+    """The JSON a job carries, from a producer's `backoff` ("5s" or a table). Raises ValueError (pydantic's) if wrong."""
+    table = BackoffTable.model_validate(_from_duration(option))
+    return json.dumps(table.model_dump(exclude_none=True)).encode()
+
+
+def own_backoff(below: Backoff, stored: bytes) -> Backoff:
+    """Put a job's own backoff (`{"type", "delay" (ms), "jitter"}` or a number of ms, as BullMQ stores it) over `below`.
+
+    Jobs come from other producers too: what is not understood is left out rather than failing the job's retry.
+    """
+    try:
+        raw: Any = json.loads(stored)
+    except ValueError:
+        return below
+    if _is_number(raw):
+        raw = {"type": "fixed", "delay": raw}
+    if not isinstance(raw, dict):
+        return below
+    kind, delay, jitter = raw.get("type"), raw.get("delay"), raw.get("jitter")
+    return below.over(
+        kind if isinstance(kind, str) else None,
+        round(delay) if _is_number(delay) and delay >= 0 else None,
+        jitter if _is_number(jitter) and 0 <= jitter <= 1 else None,
+    )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
