@@ -29,6 +29,10 @@ class Admission:
             for name in names:
                 self._groups_of.setdefault(name, []).append(index)
 
+    def covers(self, count: int) -> bool:
+        """Whether `count` jobs have a place whatever their names are: then nobody needs to look at them."""
+        return (self._others is None or self._others >= count) and all(free >= count for free in self._free)
+
     def admits(self, name: str) -> bool:
         """Whether one more job of this name may be taken; takes nothing."""
         groups = self._groups_of.get(name)

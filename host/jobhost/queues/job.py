@@ -91,6 +91,12 @@ class Job:
         return self.child_deaths > 0
 
 
+def job_scope(queue: str, id: str, created_at: int) -> str:
+    """Give the scope of a job's own state. With the time it was added, since an id may be used again once its job is gone;
+    other scopes are `flow:<id>`, `handler:<bundle>:<name>` and `global`."""
+    return f"job:{queue}:{id}:{created_at}"
+
+
 @dataclass(slots=True)
 class Claim:
     """A job and the token that fences what its holder may do with it."""
@@ -167,9 +173,10 @@ class QueueInfo:
 
 @dataclass(slots=True, frozen=True)
 class Event:
-    """Something that happened: `waiting`, `active`, `completed`, `failed`, `progress`, `stalled`, `removed`, `drained`, `delayed`,
-    `paused`, `resumed`, `cancel` (a cancel was requested for an active job).
+    """Something that happened: `waiting`, `active`, `completed`, `failed`, `progress`, `stalled`, `removed`, `drained`,
+    `delayed`, `paused`, `resumed`, `cancel` (a cancel was requested for an active job).
 
+    `attempt`: the attempt it is about, from 1; 0 for what is about no attempt.
     `data`: JSON text: the result of `completed`, `{"error": …}` of `failed` and a retried `delayed`, the value of `progress`.
     """
 

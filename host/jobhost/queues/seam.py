@@ -10,7 +10,7 @@ state) is checked against it in the same step. A lease that has run out stays go
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -21,6 +21,7 @@ from .job import (
     HostInfo,
     Job,
     Json,
+    Keep,
     Lease,
     LogLine,
     NewJob,
@@ -87,19 +88,26 @@ class Backend(Protocol):
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """End claims, each in one atomic step; False where the lease was lost and nothing was changed. Prunes by `keep`."""
+        """End claims, each in one atomic step; False where the lease was lost and nothing was changed. Prunes by `keep`.
+
+        A job that was to come back (`delayed`, `waiting`) but that somebody asked to be cancelled fails with CancelledError
+        instead, as a waiting job does that is cancelled.
+        """
 
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Renewal]:
         """Prolong leases from now on. One that ran out but that nobody took is renewed like any other."""
 
-    async def recover(self, queue: str, max_stalled: int) -> Recovered:
+    async def recover(
+        self, queue: str, max_stalled: int, keep: Keep | None = None, dead_letter: str | None = None
+    ) -> Recovered:
         """Find active jobs whose lease ran out. Each counts one stall; up to `max_stalled` it goes back to waiting (no
-        attempt used), above it fails with StalledError. Emits `stalled`."""
+        attempt used), above it fails with StalledError. Emits `stalled`. `keep` and `dead_letter` as in a Settlement."""
 
     def watch(self, queues: Sequence[str], wake: Callable[[str], None]) -> Callable[[], None]:
-        """Call `wake(queue)` on the event loop's thread whenever the queue may have work: a job was added, came back, was
-        promoted, or the queue was resumed; by any process. May be called too often, never too seldom (a poll once a second is
-        the safety net). Returns the function that ends it. Not called for delayed jobs that come due: see `next_due`."""
+        """Call `wake(queue)` on the event loop's thread whenever the queue may have work: a job was added (delayed ones too, as
+        `next_due` is another then), came back, was promoted, or the queue was resumed; by any process. May be called too
+        often, never too seldom (a poll once a second is the safety net). Returns the function that ends it. Not called for
+        delayed jobs that come due: see `next_due`."""
 
     async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
         """Store the latest progress of runs; those that lost their lease are left out. Emits `progress`."""
@@ -125,8 +133,12 @@ class Backend(Protocol):
     async def counts(self, queue: str) -> dict[str, int]:
         """Jobs in each state; all states are there."""
 
-    def events(self, queue: str | None = None) -> AsyncIterator[Event]:
-        """Events of one queue or all, live from the first step of the iterator on, from every process on this backend.
+    def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
+        """Events of one queue or all, live from the first step of the iterator on, from every process on this backend. Ends when
+        the backend is closed.
+
+        `types`: only these (none: all). Ask for no more than you need: events that nobody waits for are not even made, so a
+        host that wants to hear of `cancel` alone costs the others nothing.
 
         Events may be lost when a subscriber is slow or a process dies: they are for watching; what is so is in `get`.
         """
@@ -158,7 +170,8 @@ class Backend(Protocol):
         (ValueError)."""
 
     async def remove_queue(self, queue: str) -> int:
-        """Delete a queue with all its jobs, logs, job state and its pause flag; gives how many jobs. Raises JobActiveError if any is active."""
+        """Delete a queue with all its jobs, logs, job state and its pause flag; gives how many jobs. Raises JobActiveError if
+        any is active."""
 
     # State (design: scopes are decided by the host and arrive here as one string) ---------------------------------
 
