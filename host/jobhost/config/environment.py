@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from .document import Document
 from .problems import KeyPath, Problem, nearest
@@ -104,7 +104,8 @@ def filled_redis_url(url: str, environ: Mapping[str, str]) -> str:
         or environ.get("REDIS_TLS", "").lower() in ("1", "true", "yes")
     )
     place = f"{login}@{where}" if login else where
-    return urlunsplit(("rediss" if tls else "redis", place, f"/{database}" if database else "", own.query, ""))
+    path, query = f"/{database}" if database else "", f"?{own.query}" if own.query else ""
+    return f"redis{'s' if tls else ''}://{place}{path}{query}"
 
 
 def _host_and_port(environ: Mapping[str, str]) -> str:
