@@ -1,0 +1,96 @@
+"use strict";
+/** What was thrown, as the `error` of a response: type, message, stack, whether to retry, and the user's own facts. */
+
+const { isNamed } = require("../errors.js");
+const { encodeJson } = require("../json_values.js");
+const { clip } = require("../text.js");
+
+const MAX_TYPE = 200;
+const MAX_MESSAGE = 16 * 1024;
+const MAX_STACK = 64 * 1024;
+/** Bytes of all own attributes together. */
+const MAX_DATA = 64 * 1024;
+/** Links of a chain of causes; longer ones repeat themselves. */
+const MAX_CAUSES = 8;
+
+/** What every error has; everything else that is enumerable is the user's. */
+const COMMON = new Set(["name", "message", "stack", "cause"]);
+
+/**
+ * @param {unknown} thrown
+ * @returns {{type: string, message: string, stack: string, retry: null | false | number, data: Buffer | null}}
+ */
+function toFailure(thrown) {
+  try {
+    return { ...typeAndMessage(thrown), stack: stackOf(thrown), retry: retryOf(thrown), data: dataOf(thrown) };
+  } catch {
+    // Getters and proxies may throw in turn.
+    return { type: "Error", message: "something was thrown that cannot be read", stack: "", retry: null, data: null };
+  }
+}
+
+function typeAndMessage(thrown) {
+  if (!isErrorLike(thrown)) return { type: "Error", message: clip(`thrown: ${shown(thrown)}`, MAX_MESSAGE) };
+  const message = typeof thrown.message === "string" ? thrown.message : shown(thrown.message);
+  return { type: clip(typeOf(thrown), MAX_TYPE), message: clip(message, MAX_MESSAGE) };
+}
+
+function isErrorLike(thrown) {
+  return typeof thrown === "object" && thrown !== null && (thrown instanceof Error || typeof thrown.message === "string");
+}
+
+/** A class that sets no `name` inherits "Error": then the constructor says more. */
+function typeOf(error) {
+  const { name } = error;
+  const hasName = typeof name === "string" && name !== "" && name !== "Error";
+  return hasName ? name : String(error.constructor?.name || "Error");
+}
+
+function stackOf(thrown) {
+  return typeof thrown?.stack === "string" ? clip(thrown.stack, MAX_STACK) : "";
+}
+
+function retryOf(thrown) {
+  if (isNamed(thrown, "UnrecoverableError")) return false;
+  return isNamed(thrown, "RetryLater") && Number.isSafeInteger(thrown.delayMs) ? thrown.delayMs : null;
+}
+
+function dataOf(thrown) {
+  if (!isErrorLike(thrown)) return null;
+  const data = ownAttributes(thrown);
+  if (thrown.cause !== undefined) data.cause = causeOf(thrown.cause, MAX_CAUSES);
+  return Object.keys(data).length === 0 ? null : encodeJson(data, "data");
+}
+
+function causeOf(thrown, left) {
+  const cause = isErrorLike(thrown) && thrown.cause !== undefined && left > 1 ? causeOf(thrown.cause, left - 1) : null;
+  return { ...typeAndMessage(thrown), cause };
+}
+
+function ownAttributes(error) {
+  const attributes = {};
+  let room = MAX_DATA;
+  for (const key of Object.keys(error)) {
+    if (COMMON.has(key)) continue;
+    const json = jsonOrNull(error[key], key);
+    if (json === null || json.length + key.length > room) continue;
+    room -= json.length + key.length;
+    attributes[key] = JSON.parse(json.toString());
+  }
+  return attributes;
+}
+
+/** Sockets, requests and such hang on errors as often as plain facts; only the facts can travel. */
+function jsonOrNull(value, key) {
+  try {
+    return key.isWellFormed() ? encodeJson(value, key) : null;
+  } catch {
+    return null;
+  }
+}
+
+function shown(value) {
+  return typeof value === "string" ? value : require("node:util").inspect(value, { depth: 2 });
+}
+
+module.exports = { toFailure };

@@ -1,0 +1,119 @@
+"use strict";
+/** The runs that are live in this child: start, answer, cancel, and whose code is running now. */
+
+const { AsyncLocalStorage } = require("node:async_hooks");
+const { Context } = require("../context.js");
+const { CancelledError, InvalidJobDataError, InvalidValueError, isNamed } = require("../errors.js");
+const { Job } = require("../job.js");
+const { encodeJson } = require("../json_values.js");
+const { toFailure } = require("./failure.js");
+const { Run } = require("./run.js");
+
+class Runs {
+  #child;
+  /** @type {Map<string, Run>} */
+  #live = new Map();
+  #storage = new AsyncLocalStorage();
+
+  /** @param {object} child see Run */
+  constructor(child) {
+    this.#child = child;
+  }
+
+  /** The run whose code runs now (perhaps over by now), or null. */
+  current() {
+    return this.#storage.getStore() ?? null;
+  }
+
+  /** The only live run, or null. */
+  only() {
+    if (this.#live.size !== 1) return null;
+    const [run] = this.#live.values();
+    return run;
+  }
+
+  isLive(token) {
+    return this.#live.has(token);
+  }
+
+  /**
+   * Starts a run at once; request `id` is answered when the handler settles.
+   * @param {number} id
+   * @param {import("../discovery.js").Handler} handler
+   * @param {{run: string, job: object, context: object}} params checked
+   * @param {any} data the decoded `job.data`
+   */
+  start(id, handler, params, data) {
+    const run = new Run(params.run, handler, this.#child);
+    this.#live.set(run.token, run);
+    try {
+      checkInput(handler, data);
+      const job = new Job(params.job, data, run);
+      const context = new Context(job, params.context, run);
+      const returned = this.#storage.run(run, invoke, handler, job, context, run);
+      if (typeof returned?.then === "function") this.#await(id, run, returned);
+      else this.#finish(id, run, returned);
+    } catch (error) {
+      this.#fail(id, run, error);
+    }
+  }
+
+  /** Tells a handler that its run is cancelled. What it does then is its own affair; the run is answered when it settles. */
+  cancel(token, reason) {
+    const run = this.#live.get(token);
+    // A recall is for runs that wait for their turn, and here every run starts when it comes.
+    if (run === undefined || reason === "recall") return;
+    this.#storage.run(run, () => run.cancel(reason));
+  }
+
+  #await(id, run, promise) {
+    Promise.resolve(promise).then(
+      (value) => this.#finish(id, run, value),
+      (error) => this.#fail(id, run, error),
+    );
+  }
+
+  #finish(id, run, value) {
+    let json;
+    try {
+      json = encodeJson(value, "result", run.lenient);
+    } catch (error) {
+      this.#fail(id, run, error);
+      return;
+    }
+    this.#end(run);
+    try {
+      this.#child.link.result(id, json);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#child.link.error(id, toFailure(new InvalidValueError("result", error.message)));
+    }
+  }
+
+  #fail(id, run, error) {
+    const isCancellation = run.cancelReason !== null && (isNamed(error, "AbortError") || isNamed(error, "CancelledError"));
+    const failure = toFailure(isCancellation ? new CancelledError(run.cancelReason) : error);
+    this.#end(run);
+    this.#child.link.error(id, failure);
+  }
+
+  #end(run) {
+    this.#child.output.finish(run);
+    run.end();
+    this.#live.delete(run.token);
+  }
+}
+
+function invoke(handler, job, context, run) {
+  return handler.wantsSignal ? handler.run(job, context, run.signal) : handler.run(job, context);
+}
+
+function checkInput(handler, data) {
+  if (handler.input === null) return;
+  const fields = handler.input.problems(data);
+  if (fields.length === 0) return;
+  const [{ field, message }] = fields;
+  throw new InvalidJobDataError(`the data of the job is not valid: ${field || "data"}: ${message}`, fields);
+}
+
+module.exports = { Runs };

@@ -1,0 +1,37 @@
+"use strict";
+/** `ctx.flow`: which flow the run belongs to, and the emits that start its next steps. */
+
+const { encodeJson } = require("./json_values.js");
+
+class Flow {
+  #port;
+
+  /**
+   * @param {object} port
+   * @param {object} context the `context` of an `execute`
+   */
+  constructor(port, context) {
+    this.#port = port;
+    this.id = context.flow_id ?? null;
+    this.name = context.flow_name ?? null;
+    this.step = context.step_name ?? null;
+    this.stepId = context.step_id ?? null;
+  }
+
+  /**
+   * Starts the subscribers of `trigger` when the run succeeds; with `immediate`, at once.
+   * Emits of one trigger are told apart by `key`, or by their order.
+   */
+  async emit(trigger, payload = null, { key = null, immediate = false } = {}) {
+    if (typeof trigger !== "string" || !trigger.isWellFormed()) throw new TypeError("flow.emit: the trigger must be a string");
+    const json = encodeJson(payload, "payload", this.#port.lenient);
+    await this.#port.call("ctx.flow.emit", {
+      trigger,
+      payload: json,
+      key: key === null ? null : String(key).toWellFormed(),
+      immediate: Boolean(immediate),
+    });
+  }
+}
+
+module.exports = { Flow };
