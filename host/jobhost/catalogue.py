@@ -1,0 +1,173 @@
+"""What the loaded bundles can do: every handler with its settings, and every problem with its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobhost_runtimes.bundle import BundleSpec, Contents, HandlerInfo
+from jobhost_runtimes.runtime import Runtime
+
+from .config.bundles import Bundle
+from .config.document import Config
+from .config.handlers import HandlerOptions, declared_options, handler_options
+
+
+@dataclass(slots=True)
+class Entry:
+    """A handler a host can run. `settings` are settled: configuration over code. `code` is what the code alone declares."""
+
+    name: str
+    queue: str
+    bundle: str
+    file: str
+    line: int | None
+    language: str
+    isolation: str
+    kind: str
+    settings: HandlerOptions
+    code: HandlerOptions
+    runtime: Runtime | None = None
+    handler: str = ""
+    """Its name inside the bundle; differs from `name` where the bundle says `job = "*"`."""
+
+    @property
+    def description(self) -> str:
+        return self.settings.description or ""
+
+    @property
+    def version(self) -> str:
+        return self.settings.version or "1.0.0"
+
+    @property
+    def author(self) -> str:
+        return self.settings.author or "Unknown"
+
+    def listing(self) -> dict[str, Any]:
+        """The handler as `handlers --json` and the published catalogue show it."""
+        return {
+            "name": self.name,
+            "queue": self.queue,
+            "description": self.description,
+            "version": self.version,
+            "author": self.author,
+            "bundle": self.bundle,
+            "file": self.file,
+            "line": self.line,
+            "language": self.language,
+            "isolation": self.isolation,
+            "kind": self.kind,
+            "flow": self.settings.flow.model_dump() if self.settings.flow else None,
+            "timeout_ms": self.settings.timeout,
+            "concurrency": self.settings.concurrency,
+            "attempts": self.settings.attempts,
+        }
+
+
+@dataclass(slots=True, frozen=True)
+class Problem:
+    """Something wrong with a handler file; the rest of its bundle is served."""
+
+    file: str
+    line: int | None
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.error}" if self.line else f"{self.file}: {self.error}"
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Handlers by name; a wildcard (`*`) serves what no name does, in its own queue."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    conflicts: list[Problem] = field(default_factory=list)
+    """Two handlers of one name: neither wins silently, so neither is served."""
+    _by_name: dict[str, Entry] = field(default_factory=dict)
+    _wildcards: dict[str, Entry] = field(default_factory=dict)
+
+    def add(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Take in handlers; gives those that are served now."""
+        added = []
+        for entry in entries:
+            table, key = (self._wildcards, entry.queue) if entry.name == "*" else (self._by_name, entry.name)
+            other = table.get(key)
+            if other is not None:
+                text = f"two handlers are named {entry.name!r}: {other.file} and {entry.file}; rename or disable one"
+                self.conflicts.append(Problem(entry.file, entry.line, text))
+                continue
+            table[key] = entry
+            self.entries.append(entry)
+            added.append(entry)
+        return added
+
+    def find(self, name: str, queue: str) -> Entry | None:
+        """The handler for a job of this name in this queue."""
+        return self._by_name.get(name) or self._wildcards.get(queue)
+
+    def named(self, name: str) -> Entry | None:
+        return self._by_name.get(name)
+
+    def wildcard(self, queue: str) -> Entry | None:
+        return self._wildcards.get(queue)
+
+    def names(self) -> list[str]:
+        return sorted(self._by_name)
+
+    @property
+    def queues(self) -> set[str]:
+        return {entry.queue for entry in self.entries}
+
+
+def entries_of(
+    contents: Contents, spec: BundleSpec, bundle: Bundle, config: Config, runtime: Runtime | None
+) -> tuple[list[Entry], list[Problem]]:
+    """Settle what a bundle declares: validated settings over which the configuration is put, disabled handlers left out."""
+    entries: list[Entry] = []
+    problems = [Problem(_path(spec, item.file), item.line, item.error) for item in contents.problems]
+    for info in contents.handlers:
+        code, wrong = declared_options(info.settings)
+        file = _path(spec, info.file)
+        problems += [Problem(file, info.line, f"handler {info.name!r}: {text}") for text in wrong]
+        if not wrong:
+            entry = _entry(info, file, code, spec, bundle, config, runtime)
+            if entry is not None:
+                entries.append(entry)
+    return entries, problems
+
+
+def _entry(
+    info: HandlerInfo,
+    file: str,
+    code: HandlerOptions,
+    spec: BundleSpec,
+    bundle: Bundle,
+    config: Config,
+    runtime: Runtime | None,
+) -> Entry | None:
+    name = "*" if bundle.job == "*" else info.name
+    settings = handler_options(info.name if info.name in config.handlers else name, code, config)
+    if settings.enabled is False:
+        return None
+    queue = settings.queue or "default"
+    return Entry(
+        name,
+        queue,
+        spec.name,
+        file,
+        info.line,
+        spec.language,
+        spec.isolation,
+        info.kind,
+        settings,
+        code,
+        runtime,
+        info.name,
+    )
+
+
+def _path(spec: BundleSpec, file: str) -> str:
+    root = spec.root if spec.root.is_dir() else spec.root.parent
+    return str(root / file)

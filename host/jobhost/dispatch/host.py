@@ -1,0 +1,481 @@
+"""The host: opens a backend, starts bundles, serves queues, and stops in order.
+
+host = Host(config)
+host.register(send_mail, "mail.send")      # besides the bundles of the configuration
+await host.start()
+await host.wait()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+from jobhost_runtimes.bundle import BundleSpec
+from jobhost_runtimes.deadlines import Deadlines
+from jobhost_runtimes.errors import ChildStartError
+from jobhost_runtimes.run import Tokens
+from jobhost_runtimes.runtime import Runtime
+from jobhost_runtimes.services import Line
+
+from .. import __version__
+from ..bundles import bundle_specs, make_runtime
+from ..catalogue import Catalogue, Entry, Problem, entries_of
+from ..config.bundles import Bundle
+from ..config.document import Config
+from ..config.queues import queue_settings
+from ..errors import BackendUnavailableError, ConfigurationError
+from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
+from ..queues.registry import open_backend
+from ..queues.seam import Backend
+from .burst import Burst
+from .journal import Journal
+from .live import Live
+from .queue_worker import QueueWorker
+from .services import HostServices
+from .settler import Settler
+from .strategies import Strategy
+
+HEARTBEAT = 30.0
+"""Seconds between heartbeats."""
+RELOAD_PAUSE = 1.0
+RELOAD_LONGEST = 60.0
+"""Seconds before a bundle that could not be started is tried again: the first pause, and the longest."""
+
+
+class Host:
+    """Takes jobs from queues and runs them. One event loop, the caller's; `start` once, `stop` any time and twice.
+
+    `config`: see jobhost.config. `backend`: instead of the one `config.queue_url` names. `queues`: serve only these. `burst`: `wait`
+    returns once nothing is left to do. `failed` counts the jobs that failed for good while it ran.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        backend: Backend | None = None,
+        queues: Sequence[str] | None = None,
+        burst: bool = False,
+        log: Any = None,
+        on_run_log: Callable[[Live, Line], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.log = log if log is not None else structlog.get_logger("jobhost")
+        self.catalogue = Catalogue()
+        self.tokens = Tokens()
+        self.strategies: dict[str, Strategy] = {}
+        self.failed = 0
+        self.completed = 0
+        self.all_loaded = False
+        self.started_at = time.time()
+        self._given_backend = backend
+        self._only = list(queues) if queues else None
+        self._burst = Burst(self) if burst else None
+        self._on_run_log = on_run_log
+        self._registered: list[tuple[Any, dict[str, Any]]] = []
+        self._runtimes: list[Runtime] = []
+        self.workers: dict[str, QueueWorker] = {}
+        self._running_of: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loading: set[asyncio.Task[None]] = set()
+        self._unwatch: Callable[[], None] | None = None
+        self._stopped = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+        self._started = False
+        self._trouble = False
+
+    # From code ----------------------------------------------------------------------------------------------------
+
+    def register(self, fn: Any, name: str | None = None, **settings: Any) -> None:
+        """Serve a function or `Handler` class of this process, as isolation `none` does. Before `start`.
+
+        `name`: the job name, by default the function's. `settings`: as in `@handler` (queue, timeout, concurrency, …).
+        """
+        if self._started:
+            raise ConfigurationError("register handlers before the host is started")
+        self._registered.append((fn, {"name": name or getattr(fn, "__name__", "handler"), **settings}))
+
+    def backoff_strategy(self, name: str, strategy: Strategy) -> None:
+        """Let `backoff = { type = NAME }` wait as `strategy(attempts_made, error, job)` says, in milliseconds."""
+        self.strategies[name] = strategy
+
+    # Start --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the backend, start bundles and queues. Returns when the queues are served; bundles may still be loading.
+
+        Raises ConfigurationError where a bundle's folder is missing or two handlers have one name, and
+        BackendUnavailableError; the host is stopped then.
+        """
+        self._started = True
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(now=True)
+            raise
+
+    async def _start(self) -> None:
+        specs = bundle_specs(self.config)
+        self.backend = self._given_backend or open_backend(self.config.queue_url, self.config.base_dir)
+        await self.backend.open()
+        self.deadlines = Deadlines(asyncio.get_running_loop())
+        self.journal = Journal(self.backend, self.backend_trouble)
+        self.settler = Settler(self.backend, self.journal, self.backend_trouble)
+        services = HostServices(self.backend, self.journal, self._scopes, self._child_log, self._on_run_log)
+        self._scopes_of: dict[str, Sequence[str]] = {}
+        if self._registered:
+            await self._start_registered(services)
+        for bundle, spec in specs:
+            self._scopes_of[spec.name] = bundle.state
+            runtime = make_runtime(spec, services, self.deadlines, self._start_trouble)
+            runtime.on_room = self._room
+            self._runtimes.append(runtime)
+            task = asyncio.get_running_loop().create_task(self._load(bundle, spec, runtime))
+            self._loading.add(task)
+            task.add_done_callback(self._loading.discard)
+        self._serve_queues(self._wanted_queues())
+        self._spawn(self._heartbeats())
+        self._spawn(self._hear_cancels())
+        self._spawn(self._when_loaded())
+        if self._loading:
+            # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
+            await asyncio.wait(self._loading, timeout=min(spec.start_timeout for _, spec in specs))
+        if self.catalogue.conflicts:
+            raise ConfigurationError("\n".join(map(str, self.catalogue.conflicts)))
+
+    async def _start_registered(self, services: HostServices) -> None:
+        from ..registered import registered_runtime
+
+        runtime, bundle = registered_runtime(self._registered, services)
+        runtime.on_room = self._room
+        self._runtimes.append(runtime)
+        self._scopes_of[runtime.spec.name] = ("flow", "job", "handler", "global")
+        self._take_in(await runtime.start(), runtime.spec, bundle, runtime)
+
+    async def _load(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime) -> None:
+        """Start a bundle, however often that takes; its jobs wait meanwhile."""
+        pause = RELOAD_PAUSE
+        while True:
+            try:
+                contents = await runtime.start()
+            except ChildStartError as error:
+                self._start_trouble(spec, error)
+                self.catalogue.problems.append(Problem(str(spec.root), None, str(error)))
+            else:
+                self._take_in(contents, spec, bundle, runtime)
+                return
+            if not self.all_loaded:
+                self._spawn(self._load_again(bundle, spec, runtime, pause))
+                return
+            await asyncio.sleep(pause)
+            pause = min(RELOAD_LONGEST, pause * 2)
+
+    async def _load_again(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime, pause: float) -> None:
+        await asyncio.sleep(pause)
+        await self._load(bundle, spec, runtime)
+
+    def _take_in(self, contents: Any, spec: BundleSpec, bundle: Bundle, runtime: Runtime) -> None:
+        entries, problems = entries_of(contents, spec, bundle, self.config, runtime)
+        self.catalogue.problems += problems
+        conflicts = len(self.catalogue.conflicts)
+        added = self.catalogue.add(entries)
+        for problem in (*problems, *self.catalogue.conflicts[conflicts:]):
+            self.log.error("handler.problem", file=problem.file, line=problem.line, error=problem.error)
+        self.log.info(
+            "bundle.loaded",
+            bundle=spec.name,
+            language=contents.language or spec.language,
+            isolation=spec.isolation,
+            handlers=[entry.name for entry in added],
+        )
+        self._serve_queues(self._wanted_queues())
+        self._publish_soon(added)
+        self._room()
+
+    async def _when_loaded(self) -> None:
+        """Once every bundle has answered or given up, a name that nobody has is unknown."""
+        while self._loading:
+            await asyncio.wait(set(self._loading))
+        self.all_loaded = True
+        self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
+        self._room()
+
+    def _publish_soon(self, entries: Sequence[Entry]) -> None:
+        handlers = [
+            PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
+        ]
+        if handlers:
+            self._spawn(self._quietly(self.backend.publish(handlers)))
+
+    # Queues -------------------------------------------------------------------------------------------------------
+
+    def _wanted_queues(self) -> list[str]:
+        if self._only is not None:
+            return self._only
+        dead = {queue.dead_letter for queue in self.config.queues.values()} | {self.config.defaults.dead_letter}
+        names = set(self.config.queues) | self.catalogue.queues | {"default"}
+        # A queue of dead letters is read by people; it is served only where it is named with -q.
+        return sorted(names - {name for name in dead if name})
+
+    def _serve_queues(self, names: Sequence[str]) -> None:
+        new = [name for name in names if name not in self.workers]
+        for name in new:
+            worker = self.workers[name] = QueueWorker(self, queue_settings(self.config, name))
+            self._spawn(worker.run())
+            self._spawn(worker.keep_leases())
+            self._spawn(worker.recover_stalled())
+        if new:
+            unwatch, self._unwatch = self._unwatch, self.backend.watch(list(self.workers), self._backend_wakes)
+            if unwatch is not None:
+                unwatch()
+
+    def _backend_wakes(self, queue: str) -> None:
+        worker = self.workers.get(queue)
+        if worker is not None:
+            worker.poke()
+
+    async def _hear_cancels(self) -> None:
+        """Cancels of running jobs, from whoever asks; what is missed here comes with the next renewal of the lease."""
+        async for event in self.backend.events(types=("cancel",)):
+            worker = self.workers.get(event.queue)
+            if worker is not None and event.job_id is not None:
+                worker.cancel(event.job_id)
+
+    def _room(self) -> None:
+        for worker in self.workers.values():
+            worker.poke()
+
+    def pause(self, queue: str | None = None) -> None:
+        """Claim nothing more here, from one queue or all; what runs goes on. Other hosts are not touched."""
+        for worker in self._named(queue):
+            worker.paused = True
+
+    def resume(self, queue: str | None = None) -> None:
+        for worker in self._named(queue):
+            worker.paused = False
+            worker.poke()
+
+    def _named(self, queue: str | None) -> list[QueueWorker]:
+        if queue is None:
+            return list(self.workers.values())
+        if queue not in self.workers:
+            raise ConfigurationError(f"this host does not serve {queue!r}; it serves {', '.join(sorted(self.workers))}")
+        return [self.workers[queue]]
+
+    # What workers tell ----------------------------------------------------------------------------------------------
+
+    def running_of(self, handler: str) -> int:
+        return self._running_of.get(handler, 0)
+
+    def count_running(self, handler: str, change: int) -> None:
+        self._running_of[handler] = self._running_of.get(handler, 0) + change
+
+    def queue_idle(self) -> None:
+        if self._burst is not None:
+            self._burst.look()
+
+    def settled(self, worker: QueueWorker, job: Job, decided: Settlement, held: bool) -> None:
+        """A job's end is written, or was refused because another host has it."""
+        if not held:
+            self.log.warning("lease.lost", queue=worker.name, job_id=job.id, name=job.name, result="dropped")
+        elif decided.to == "completed":
+            self.completed += 1
+            self.log.debug("job.completed", queue=worker.name, job_id=job.id, name=job.name)
+        elif decided.to == "failed":
+            self.failed += 1
+            self.log.error("job.failed", queue=worker.name, job_id=job.id, name=job.name, error=_brief(decided.error))
+        elif decided.error is not None:
+            self.log.warning(
+                "job.retried",
+                queue=worker.name,
+                job_id=job.id,
+                name=job.name,
+                delay_ms=decided.delay_ms,
+                error=_brief(decided.error),
+            )
+
+    def backend_trouble(self, error: BackendUnavailableError) -> None:
+        """The backend can't be used now: said once, and once more when it is over."""
+        if not self._trouble:
+            self._trouble = True
+            self.log.error("backend.unavailable", error=str(error))
+            self._spawn(self._say_when_back())
+
+    async def _say_when_back(self) -> None:
+        while self._trouble:
+            await asyncio.sleep(1.0)
+            try:
+                await self.backend.queues()
+            except BackendUnavailableError:
+                continue
+            self._trouble = False
+            self.log.info("backend.available")
+            self._room()
+
+    def _start_trouble(self, spec: BundleSpec, error: ChildStartError) -> None:
+        self.log.error("bundle.start_failed", bundle=spec.name, error=str(error))
+
+    def _scopes(self, live: Live) -> Sequence[str]:
+        return self._scopes_of.get(live.entry.bundle, ("flow", "job"))
+
+    def _child_log(self, bundle: str, pid: int, line: Line, candidates: Sequence[Live]) -> None:
+        """A line that no single run can be given: kept in the host's log, with those who may have written it."""
+        names = [f"{live.job.queue}:{live.job.id}" for live in candidates]
+        self.log.info(
+            "child.output",
+            bundle=bundle,
+            pid=pid,
+            level_given=line.level,
+            source=line.source,
+            text=line.message,
+            candidates=names,
+        )
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await self._quietly(self.backend.heartbeat(self._info()))
+            await asyncio.sleep(HEARTBEAT)
+
+    def _info(self) -> HostInfo:
+        runs = sum(len(worker.live) for worker in self.workers.values())
+        info = {"version": __version__, "pid": os.getpid(), "queues": sorted(self.workers), "runs": runs}
+        return HostInfo(self.id, int(self.started_at * 1000), int(time.time() * 1000), json.dumps(info).encode())
+
+    async def health(self) -> dict[str, Any]:
+        """Whether it works, and what it does: the numbers a health check wants."""
+        try:
+            counts = {info.name: info.counts for info in await self.backend.queues()}
+        except BackendUnavailableError as error:
+            return {"ok": False, "error": str(error), "host": self.id}
+        return {
+            "ok": self.all_loaded and not self.catalogue.problems,
+            "host": self.id,
+            "uptime_s": round(time.time() - self.started_at, 3),
+            "handlers": self.catalogue.names(),
+            "problems": [str(problem) for problem in self.catalogue.problems],
+            "queues": counts,
+            **self.metrics(),
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """Counts since the start of this host."""
+        return {
+            "completed": self.completed,
+            "failed": self.failed,
+            "active": sum(worker.running for worker in self.workers.values()),
+        }
+
+    async def _quietly(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except BackendUnavailableError as error:
+            self.backend_trouble(error)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # None of these tasks ends by itself with an error but by a defect of ours: better to stop than to serve half.
+            self.log.critical("host.defect", exc_info=error)
+            self.request_stop()
+
+    # Stop ---------------------------------------------------------------------------------------------------------
+
+    async def wait(self) -> None:
+        """Return when the host has stopped; with `burst`, stop it once nothing is left to do."""
+        await self._stopped.wait()
+
+    def request_stop(self, now: bool = False) -> None:
+        """Begin to stop; `wait` tells when it is done."""
+        if self._stopping is None or now:
+            self._spawn_stop(now)
+
+    def _spawn_stop(self, now: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._stop(now))
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.cancel()
+        self._stopping = task
+
+    async def stop(self, now: bool = False) -> None:
+        """Drain within `shutdown_timeout`, then hand back what still runs; `now`: hand back at once. Safe before start and twice."""
+        if not self._started:
+            self._stopped.set()
+            return
+        self.request_stop(now)
+        await self._stopped.wait()
+
+    async def _stop(self, now: bool) -> None:
+        if self._stopped.is_set():
+            return
+        if not hasattr(self, "settler"):
+            await self._close()
+            return
+        self.log.info("host.stopping", runs=sum(len(worker.live) for worker in self.workers.values()), now=now)
+        for worker in self.workers.values():
+            worker.drain()
+        if not now:
+            await self._drain()
+        for task in list(self._loading):
+            task.cancel()
+        await asyncio.gather(*(runtime.stop(now) for runtime in self._runtimes))
+        await self._finish_writing()
+        await self._close()
+
+    async def _drain(self) -> None:
+        """Let runs end by themselves, until only the grace of the shutdown timeout is left."""
+        grace = max((runtime.spec.limits.grace for runtime in self._runtimes), default=0.0)
+        patience = max(0.0, self.config.shutdown_timeout / 1000 - grace)
+        deadline = asyncio.get_running_loop().time() + patience
+        while any(worker.running for worker in self.workers.values()):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(0.02, left))
+
+    async def _finish_writing(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self.settler.flush()
+                await self.journal.close()
+        except TimeoutError:
+            lost = await self.settler.abandon()
+            self.log.error("host.unsettled", settlements=lost, hint="the backend is gone; their leases will expire")
+
+    async def _close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._unwatch is not None:
+            self._unwatch()
+        if hasattr(self, "deadlines"):
+            self.deadlines.close()
+        if hasattr(self, "backend"):
+            with contextlib.suppress(BackendUnavailableError):  # closing what is gone already
+                await self.backend.forget_host(self.id)
+            await self.backend.close()
+        self.log.info("host.stopped", completed=self.completed, failed=self.failed)
+        self._stopped.set()
+
+
+def _brief(error: bytes | None) -> str:
+    """Type and first line of a stored error, for the log."""
+    if error is None:
+        return ""
+    loaded = json.loads(error)
+    first = str(loaded.get("message", "")).split("\n", 1)[0]
+    return f"{loaded.get('type')}: {first}"

@@ -1,0 +1,83 @@
+"""Log lines and progress of runs on their way to the backend: gathered, bounded, written in batches.
+
+A line is never a reason to wait: when the backend can't keep up the newest are dropped and counted, and the job's log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from jobhost_runtimes.services import Line
+
+from ..errors import BackendUnavailableError
+from ..queues.job import Lease, LogLine
+from ..queues.seam import Backend
+
+INTERVAL = 0.05
+"""Seconds that lines may lie here."""
+MOST_LINES = 10_000
+
+
+class Journal:
+    """One a host. `add` and `progress` never wait; `flush` writes what is there, in order."""
+
+    def __init__(self, backend: Backend, on_error: Callable[[BackendUnavailableError], None]) -> None:
+        self._backend = backend
+        self._on_error = on_error
+        self._lines: list[tuple[Lease, LogLine]] = []
+        self._progress: dict[Lease, bytes] = {}
+        self._dropped: dict[Lease, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: set[asyncio.Task[None]] = set()
+
+    @property
+    def empty(self) -> bool:
+        return not (self._lines or self._progress)
+
+    def add(self, lease: Lease, attempt: int, line: Line) -> None:
+        if len(self._lines) >= MOST_LINES:
+            self._dropped[lease] = self._dropped.get(lease, 0) + 1
+            return
+        self._lines.append((lease, LogLine(line.ts, line.level, line.message, line.fields, attempt, line.source)))
+        self._arm()
+
+    def progress(self, lease: Lease, value: bytes) -> None:
+        self._progress[lease] = value
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        task = asyncio.get_running_loop().create_task(self.flush())
+        self._flushing.add(task)
+        task.add_done_callback(self._flushing.discard)
+
+    async def flush(self) -> None:
+        """Write what has gathered. While the backend is gone, lines are dropped: they must not fill the host."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, []
+        progress, self._progress = self._progress, {}
+        dropped, self._dropped = self._dropped, {}
+        now = int(time.time() * 1000)
+        lines += [
+            (lease, LogLine(now, "warning", f"{count} log lines dropped", None, 0, "host"))
+            for lease, count in dropped.items()
+        ]
+        try:
+            if progress:
+                await self._backend.progress(list(progress.items()))
+            if lines:
+                await self._backend.log(lines)
+        except BackendUnavailableError as error:
+            self._on_error(error)
+
+    async def close(self) -> None:
+        await self.flush()
+        await asyncio.gather(*self._flushing)

@@ -1,0 +1,121 @@
+"""What becomes of a job after a run: the design's table of section 5 as one pure function.
+
+The order of the cases is the order of the table. Nothing here waits, stores or logs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobhost_runtimes.run import Ending, Outcome, host_error
+
+from ..config.queues import QueueSettings
+from ..queues.job import Job, Lease, Settlement
+
+LEAST_POSTPONE_MS = 100
+MOST_POSTPONES = 100
+RELEASE_FIRST_MS = 1_000
+RELEASE_LONGEST_MS = 60_000
+
+
+@dataclass(slots=True, frozen=True)
+class Tries:
+    """What the policy says of one job: `attempts` at most, and the wait in ms after so many failed ones."""
+
+    attempts: int
+    wait_ms: Callable[[int, dict[str, Any]], int]
+
+
+def settlement(outcome: Outcome, job: Job, lease: Lease, tries: Tries, queue: QueueSettings) -> Settlement | None:
+    """Decide. None: nothing may be written any more, the lease is lost."""
+    match outcome.ending:
+        case Ending.RETURNED:
+            return Settlement(lease, "completed", result=outcome.result, keep=queue.keep_completed)
+        case Ending.RAISED if type(outcome.retry) is int:
+            return _postponed(outcome.retry, outcome, job, lease, tries, queue)
+        case Ending.RAISED if outcome.retry is False:
+            return failed(lease, outcome.error, queue)
+        case Ending.RAISED | Ending.TIMED_OUT | Ending.DIED:
+            return _retried(outcome.error, job, lease, tries, queue)
+        case Ending.BYSTANDER if outcome.suspect:
+            return _suspected(outcome, job, lease, queue)
+        case Ending.BYSTANDER | Ending.UNSTARTED:
+            return _given_back(lease)
+        case Ending.CANCELLED:
+            return _cancelled(outcome.reason, lease, queue)
+    raise AssertionError(outcome.ending)
+
+
+def _retried(error: dict[str, Any] | None, job: Job, lease: Lease, tries: Tries, queue: QueueSettings) -> Settlement:
+    made = job.attempts_made + 1
+    if made >= tries.attempts:
+        return failed(lease, error, queue)
+    delay = tries.wait_ms(made, error or {})
+    return Settlement(lease, "delayed" if delay > 0 else "waiting", error=as_json(error), delay_ms=delay)
+
+
+def _postponed(delay: int, outcome: Outcome, job: Job, lease: Lease, tries: Tries, queue: QueueSettings) -> Settlement:
+    """`RetryLater`: no attempt is used, so it must not become a way to spin or to live for ever."""
+    if delay < LEAST_POSTPONE_MS:
+        text = f"RetryLater takes at least {LEAST_POSTPONE_MS} ms; the handler asked for {delay} ms"
+        return _retried(host_error("RetryLater", text, "handler"), job, lease, tries, queue)
+    if job.postponed >= MOST_POSTPONES:
+        text = f"the handler asked to come back later {MOST_POSTPONES} times already"
+        return _retried(host_error("RetryLater", text, "handler"), job, lease, tries, queue)
+    return Settlement(lease, "delayed", delay_ms=delay, attempt_used=False, postponed=True)
+
+
+def _suspected(outcome: Outcome, job: Job, lease: Lease, queue: QueueSettings) -> Settlement:
+    if job.child_deaths + 1 >= queue.max_child_deaths:
+        error = dict(outcome.error or {})
+        error["message"] = f"{job.child_deaths + 1} children died with this job inside; {error.get('message', '')}"
+        return failed(lease, error, queue, attempt_used=False, child_death=True)
+    return Settlement(lease, "waiting", error=as_json(outcome.error), attempt_used=False, child_death=True)
+
+
+def _given_back(lease: Lease) -> Settlement:
+    return Settlement(lease, "waiting", attempt_used=False)
+
+
+def _cancelled(reason: str, lease: Lease, queue: QueueSettings) -> Settlement | None:
+    if reason == "lease_lost":
+        return None
+    if reason == "shutdown":
+        return _given_back(lease)
+    error = host_error("CancelledError", "the job was cancelled")
+    return Settlement(lease, "failed", error=as_json(error), attempt_used=False, keep=queue.keep_failed)
+
+
+def unknown_job(error: dict[str, Any], job: Job, lease: Lease, queue: QueueSettings) -> Settlement:
+    """No handler has the job's name: fail it, or leave it for another host after a pause that grows."""
+    if queue.unknown_jobs == "fail":
+        return failed(lease, error, queue, attempt_used=False)
+    delay = min(RELEASE_LONGEST_MS, RELEASE_FIRST_MS << min(job.released, 6))
+    return Settlement(lease, "delayed", delay_ms=delay, attempt_used=False, released=True)
+
+
+def failed(
+    lease: Lease,
+    error: dict[str, Any] | None,
+    queue: QueueSettings,
+    attempt_used: bool = True,
+    child_death: bool = False,
+) -> Settlement:
+    """A final failure, copied to the queue's dead letters if it has any."""
+    return Settlement(
+        lease,
+        "failed",
+        error=as_json(error),
+        attempt_used=attempt_used,
+        child_death=child_death,
+        keep=queue.keep_failed,
+        dead_letter=queue.dead_letter,
+    )
+
+
+def as_json(error: dict[str, Any] | None) -> bytes | None:
+    """The stored form of an error. Lone surrogates, which a child can put into a message, become escapes."""
+    return None if error is None else json.dumps(error, ensure_ascii=True).encode()

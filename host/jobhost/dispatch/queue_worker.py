@@ -1,0 +1,298 @@
+"""One queue in one host: claims what there is room for, hands it to the handlers' runtimes, settles what comes back.
+
+The claim loop sleeps until something changes: a job arrived, a place became free, a delayed job came due, the queue was resumed. While a
+claim is under way further changes gather, so that the next one takes all of them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from jobhost_runtimes.run import Ending, Outcome, Run, host_error
+from jobhost_runtimes.runtime import Runtime
+
+from ..catalogue import Entry
+from ..config.policy import Policy, handler_policy, put_job_over
+from ..config.queues import QueueSettings
+from ..errors import BackendUnavailableError, UnknownJobTypeError
+from ..queues.admission import Admission
+from ..queues.job import Claim, Job, Lease, Settlement
+from .live import Live
+from .outcomes import Tries, settlement, unknown_job
+from .strategies import wait_ms
+
+if TYPE_CHECKING:
+    from .host import Host
+
+RETRY_PAUSE = 0.5
+"""Seconds before the backend is asked again after it could not be reached."""
+
+
+class QueueWorker:
+    """Serves one queue. `poke` says that something may have changed; everything runs on the host's loop."""
+
+    def __init__(self, host: Host, settings: QueueSettings) -> None:
+        self.host = host
+        self.name = settings.name
+        self.settings = settings
+        self.paused = settings.paused
+        """This host only; the shared flag is the backend's."""
+        self.live: dict[str, Live] = {}
+        """Runs by job id, until settled."""
+        self.running = 0
+        self._policies: dict[str, Policy] = {}
+        self._wake = asyncio.Event()
+        self._due: asyncio.TimerHandle | None = None
+        self._draining = False
+        self.next_due: int | None = None
+        self.idle = False
+        """The last claim found nothing and nothing runs."""
+
+    def poke(self, _queue: str | None = None) -> None:
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Claim nothing more."""
+        self._draining = True
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while await self._claim():
+                    pass
+            except BackendUnavailableError as error:
+                self.host.backend_trouble(error)
+                asyncio.get_running_loop().call_later(RETRY_PAUSE, self.poke)
+
+    # Claiming -----------------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> bool:
+        """Claim as much as there is room for; True if there may be more for the room that is left."""
+        room = self.settings.concurrency - self.running
+        if self._draining or self.paused or room <= 0:
+            return False
+        admission, free = self._admission()
+        if free <= 0:
+            return False
+        limit = min(room, free)
+        claimed = await self.host.backend.claim(self.name, limit, admission, self.settings.lease, self.host.id)
+        for claim in claimed.claims:
+            self._begin(claim)
+        self._set_alarm(claimed.next_due)
+        self.idle = not claimed.claims and not self.live
+        if self.idle:
+            self.host.queue_idle()
+        return len(claimed.claims) == limit or claimed.more
+
+    def _admission(self) -> tuple[Admission, int]:
+        """Which names have how many free places now, and how many places there are in all."""
+        groups: list[tuple[Iterable[str], int]] = []
+        shared: dict[tuple[int, str], tuple[int, list[str]]] = {}
+        for entry in self.host.catalogue.entries:
+            if entry.name == "*" or not self.settings.serves(entry.name):
+                continue
+            runtime = entry.runtime
+            assert runtime is not None
+            # Handlers of one runtime and kind share its places.
+            key = (id(runtime), entry.kind)
+            if key not in shared:
+                shared[key] = (runtime.room(entry.handler), [])
+            shared[key][1].append(entry.name)
+            limit = entry.settings.concurrency
+            if limit is not None:
+                groups.append(((entry.name,), limit - self.host.running_of(entry.name)))
+        groups += [(names, room) for room, names in shared.values()]
+        others = self._others()
+        free = sum(room for room, _ in shared.values()) + (self.settings.concurrency if others is None else others)
+        return Admission(groups, others), free
+
+    def _others(self) -> int | None:
+        """Places for names that no handler has: none before every bundle has told its names, then as many as come."""
+        wildcard = self.host.catalogue.wildcard(self.name)
+        if wildcard is not None:
+            assert wildcard.runtime is not None
+            room = wildcard.runtime.room(wildcard.handler)
+            limit = wildcard.settings.concurrency
+            return room if limit is None else min(room, limit - self.host.running_of("*"))
+        return None if self.host.all_loaded else 0
+
+    def _set_alarm(self, next_due: int | None) -> None:
+        self.next_due = next_due
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if next_due is not None:
+            seconds = max(0.0, next_due / 1000 - time.time())
+            self._due = asyncio.get_running_loop().call_later(seconds, self.poke)
+
+    # A job's life -------------------------------------------------------------------------------------------------
+
+    def _begin(self, claim: Claim) -> None:
+        job = claim.job
+        lease = Lease(self.name, job.id, claim.token)
+        entry = self._handler_of(job)
+        if entry is None:
+            self._settle_unknown(job, lease)
+            return
+        policy = put_job_over(self._policy(entry, job.name), job)
+        live = Live(job, lease, entry, policy, self)
+        run = Run(
+            self.host.tokens.next(),
+            entry.handler,
+            wire_job(job, policy),
+            wire_context(job, policy),
+            self._ended,
+            timeout_ms=policy.timeout,
+            alone=job.suspect,
+            tag=live,
+        )
+        live.run = run
+        self.live[job.id] = live
+        self.running += 1
+        self.host.count_running(entry.name, 1)
+        self._hand_over(entry.runtime, run)
+
+    @staticmethod
+    def _hand_over(runtime: Runtime | None, run: Run) -> None:
+        assert runtime is not None
+        runtime.submit(run)
+
+    def _handler_of(self, job: Job) -> Entry | None:
+        entry = self.host.catalogue.find(job.name, self.name)
+        if entry is not None and self.settings.serves(entry.name):
+            return entry
+        return None
+
+    def _policy(self, entry: Entry, name: str) -> Policy:
+        policy = self._policies.get(name)
+        if policy is None:
+            policy = self._policies[name] = handler_policy(name, self.name, entry.settings, self.host.config)
+        return policy
+
+    def _settle_unknown(self, job: Job, lease: Lease) -> None:
+        error = UnknownJobTypeError(job.name, self.host.catalogue.names())
+        stored = host_error("UnknownJobTypeError", str(error))
+        self._settle(unknown_job(stored, job, lease, self.settings), job)
+
+    def _ended(self, run: Run, outcome: Outcome) -> None:
+        live: Live = run.tag
+        self.running -= 1
+        self.host.count_running(live.entry.name, -1)
+        if live.refused is not None and outcome.ending is Ending.RETURNED:
+            error = host_error(live.refused["type"], live.refused["message"])
+            outcome = Outcome(Ending.RAISED, error=error, retry=False)
+        tries = Tries(
+            live.policy.attempts, lambda made, error: wait_ms(self.host, live.policy.backoff, made, error, live.job)
+        )
+        decided = settlement(outcome, live.job, live.lease, tries, self.settings)
+        if decided is None or live.lost:
+            self.live.pop(live.job.id, None)
+            self.host.log.warning(
+                "lease.lost", queue=self.name, job_id=live.job.id, name=live.job.name, result="dropped"
+            )
+        else:
+            self._settle(decided, live.job)
+        self._wake.set()
+
+    def _settle(self, decided: Settlement, job: Job) -> None:
+        def settled(held: bool) -> None:
+            live = self.live.get(job.id)
+            if live is not None and live.lease == decided.lease:
+                del self.live[job.id]
+            self.host.settled(self, job, decided, held)
+            if not self.live:
+                self._wake.set()
+
+        self.host.settler.add(decided, settled)
+
+    # Leases -------------------------------------------------------------------------------------------------------
+
+    async def keep_leases(self) -> None:
+        """Renew at half time, for ever. Runs on the host's loop: no handler can hold it up."""
+        while True:
+            await asyncio.sleep(self.settings.lease / 2000)
+            held = list(self.live.values())
+            if not held:
+                continue
+            try:
+                renewals = await self.host.backend.renew([live.lease for live in held], self.settings.lease)
+            except BackendUnavailableError as error:
+                self.host.backend_trouble(error)
+                continue
+            for live, renewal in zip(held, renewals, strict=True):
+                if renewal == "lost":
+                    self.lease_lost(live)
+                elif renewal == "cancel":
+                    self.cancel(live.job.id)
+
+    def lease_lost(self, live: Live) -> None:
+        if not live.lost and live.run is not None and not live.run.ended:
+            live.lost = True
+            self._stop(live, "lease_lost")
+
+    def cancel(self, job_id: str) -> None:
+        """Somebody asked for a running job to be cancelled."""
+        live = self.live.get(job_id)
+        if live is not None:
+            self._stop(live, "cancelled")
+
+    @staticmethod
+    def _stop(live: Live, reason: str) -> None:
+        if live.run is not None and not live.run.ended and live.entry.runtime is not None:
+            live.entry.runtime.cancel(live.run, reason)
+
+    async def recover_stalled(self) -> None:
+        """Look for jobs whose host died, for ever."""
+        while True:
+            try:
+                found = await self.host.backend.recover(
+                    self.name, self.settings.max_stalled, self.settings.keep_failed, self.settings.dead_letter
+                )
+            except BackendUnavailableError as error:
+                self.host.backend_trouble(error)
+            else:
+                for job_id in (*found.waiting, *found.failed):
+                    self.host.log.warning("job.stalled", queue=self.name, job_id=job_id)
+                self.host.failed += len(found.failed)
+                if found.waiting:
+                    self.poke()
+            await asyncio.sleep(self.settings.stalled_interval / 1000)
+
+
+def wire_job(job: Job, policy: Policy) -> dict[str, Any]:
+    """The `job` of the wire's `execute`."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "queue": job.queue,
+        "data": job.data,
+        "attempt": job.attempts_made + 1,
+        "max_attempts": policy.attempts,
+        "priority": job.priority,
+        "created_at": job.created_at,
+        "metadata": job.metadata,
+    }
+
+
+def wire_context(job: Job, policy: Policy) -> dict[str, Any]:
+    """The `context` of the wire's `execute`."""
+    attempt = job.attempts_made + 1
+    flow = job.flow_id
+    return {
+        "flow_id": flow,
+        "flow_name": job.flow_name,
+        "step_name": job.name if flow else None,
+        "step_id": f"{flow}__{job.name}__attempt-{attempt}" if flow else None,
+        "attempt": attempt,
+        "deadline_ms": None,
+        "timeout_ms": policy.timeout or None,
+        "idempotency_key": f"{job.queue}:{job.id}:{job.created_at}",
+        "traceparent": None,
+    }

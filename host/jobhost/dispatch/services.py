@@ -1,0 +1,144 @@
+"""What runs may ask of this host: their state, their logs, their progress. The host knows who asks; the child only says what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from jobhost_runtimes.run import Run
+from jobhost_runtimes.services import Line
+from jobhost_sdk.errors import CallError
+
+from ..errors import BackendUnavailableError, LeaseLostError, StateTypeError
+from ..queues.job import job_scope
+from ..queues.seam import Backend
+from .journal import Journal
+from .live import Live
+
+MAX_KEY = 1024
+"""Bytes of a state key."""
+MAX_VALUE = 1024 * 1024
+"""Bytes of a state value as JSON."""
+NO_FLOWS = "this version of jobhost does not deliver emits yet; the run fails so that no emit is lost in silence"
+
+Call = Callable[[Live, dict[str, Any]], Awaitable[Any]]
+ChildLog = Callable[[str, int, Line, Sequence[Live]], None]
+
+
+class HostServices:
+    """The `Services` of the runtimes, over a backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        scopes: Callable[[Live], Sequence[str]],
+        on_child_log: ChildLog,
+        on_run_log: Callable[[Live, Line], None] | None = None,
+    ) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._scopes = scopes
+        self._on_child_log = on_child_log
+        self._on_run_log = on_run_log
+        self._calls: dict[str, Call] = {
+            "ctx.state.get": self._get,
+            "ctx.state.set": self._set,
+            "ctx.state.delete": self._delete,
+            "ctx.state.has": self._has,
+            "ctx.state.keys": self._keys,
+            "ctx.state.incr": self._incr,
+            "ctx.flow.emit": self._emit,
+            "job.children": self._children,
+        }
+        self.methods: Sequence[str] = list(self._calls)
+
+    async def call(self, run: Run, method: str, params: dict[str, Any]) -> Any:
+        live: Live = run.tag
+        if live.lost:
+            raise CallError("the run lost its lease: another host has the job", "LeaseLostError")
+        try:
+            return await self._calls[method](live, params)
+        except LeaseLostError as error:
+            raise CallError(str(error), "LeaseLostError") from error
+        except StateTypeError as error:
+            raise CallError(str(error), "StateTypeError") from error
+        except BackendUnavailableError as error:
+            raise CallError(str(error), "BackendError") from error
+
+    def log(self, run: Run, line: Line) -> None:
+        live: Live = run.tag
+        self._journal.add(live.lease, live.job.attempts_made + 1, line)
+        if self._on_run_log is not None:
+            self._on_run_log(live, line)
+
+    def child_log(self, bundle: str, pid: int, line: Line, candidates: Sequence[Run]) -> None:
+        self._on_child_log(bundle, pid, line, [run.tag for run in candidates])
+
+    def progress(self, run: Run, value: bytes) -> None:
+        live: Live = run.tag
+        self._journal.progress(live.lease, value)
+
+    # State --------------------------------------------------------------------------------------------------------
+
+    def _scope(self, live: Live, asked: str | None) -> str:
+        """The backend's scope for what a run asked. Flow and job come from the run, never from the child."""
+        job = live.job
+        if asked is None:
+            asked = "flow" if job.flow_id else "job"
+        if asked not in ("flow", "job", "handler", "global"):
+            raise CallError(f"there is no state scope {asked!r}: flow, job, handler or global", "StateScopeError")
+        if asked not in self._scopes(live):
+            text = f'the bundle is not granted the state scope {asked!r}: add it to state = ["flow", "job", …] of the bundle'
+            raise CallError(text, "StateScopeError")
+        if asked == "flow":
+            if not job.flow_id:
+                raise CallError("this job is not part of a flow", "StateScopeError")
+            return f"flow:{job.flow_id}"
+        if asked == "job":
+            return job_scope(job.queue, job.id, job.created_at)
+        return "global" if asked == "global" else f"handler:{live.entry.bundle}:{live.entry.name}"
+
+    @staticmethod
+    def _key(params: dict[str, Any]) -> str:
+        key: str = params["key"]
+        if not 0 < len(key.encode("utf-8", "replace")) <= MAX_KEY:
+            raise CallError(
+                f"a state key has 1 to {MAX_KEY} bytes; this one has {len(key.encode())}", "StateLimitError"
+            )
+        return key
+
+    async def _get(self, live: Live, params: dict[str, Any]) -> bytes | None:
+        return await self._backend.state_get(self._scope(live, params.get("scope")), self._key(params))
+
+    async def _set(self, live: Live, params: dict[str, Any]) -> None:
+        key, value, scope = self._key(params), params["value"], self._scope(live, params.get("scope"))
+        if len(value) > MAX_VALUE:
+            raise CallError(
+                f"the value of {key!r} has {len(value)} bytes; a state value has at most {MAX_VALUE}", "StateLimitError"
+            )
+        await self._backend.state_set(scope, key, value, params.get("ttl"), live.lease)
+
+    async def _delete(self, live: Live, params: dict[str, Any]) -> bool:
+        return await self._backend.state_delete(self._scope(live, params.get("scope")), self._key(params), live.lease)
+
+    async def _has(self, live: Live, params: dict[str, Any]) -> bool:
+        return await self._get(live, params) is not None
+
+    async def _keys(self, live: Live, params: dict[str, Any]) -> dict[str, Any]:
+        keys, cursor = await self._backend.state_keys(self._scope(live, params.get("scope")), params.get("cursor"))
+        return {"keys": json.dumps(keys).encode(), "cursor": cursor}
+
+    async def _incr(self, live: Live, params: dict[str, Any]) -> int:
+        scope = self._scope(live, params.get("scope"))
+        return await self._backend.state_incr(scope, self._key(params), params["by"], live.lease)
+
+    # Flows and children -------------------------------------------------------------------------------------------
+
+    async def _emit(self, live: Live, params: dict[str, Any]) -> dict[str, Any]:
+        live.refused = {"type": "FlowError", "message": NO_FLOWS}
+        raise CallError(NO_FLOWS, "FlowError")
+
+    async def _children(self, live: Live, params: dict[str, Any]) -> bytes:
+        return b"{}"

@@ -1,0 +1,308 @@
+"""A pool of children for one bundle: started on demand, one kept warm, replaced when they have served their time.
+
+Where a run goes: to an idle child; else to the least busy one that has room, while a further child starts if there may be more;
+else it waits here. A sync handler has its child to itself, but short runs are handed over a few ahead (`Child.depth`), since waking
+the child costs more than they do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+
+from .backoff import StartBackoff
+from .bundle import BundleSpec, Contents
+from .child import Child
+from .deadlines import Deadlines
+from .errors import ChildStartError
+from .memory import MemoryWatch
+from .run import Ending, Outcome, Run
+from .services import Services
+
+RECALL_AFTER = 0.05
+"""Seconds a run may hold up those that were handed over behind it."""
+SWEEP = 1.0
+"""Seconds between looks for children that have been idle too long."""
+
+
+class Pool:
+    """The `Runtime` of a bundle with isolation `process`."""
+
+    def __init__(
+        self,
+        bundle: BundleSpec,
+        services: Services,
+        deadlines: Deadlines,
+        on_trouble: Callable[[BundleSpec, ChildStartError], None] | None = None,
+    ) -> None:
+        self.spec = bundle
+        self.on_room: Callable[[], None] | None = None
+        self._services = services
+        self._deadlines = deadlines
+        self._on_trouble = on_trouble
+        self._children: list[Child] = []
+        self._starting = 0
+        self._waiting: deque[Run] = deque()
+        self._sync: set[str] = set()
+        self._backoff = StartBackoff()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._memory = MemoryWatch(bundle.limits.memory, lambda: self._children)
+        self._sweeper: asyncio.Task[None] | None = None
+        self._drained: asyncio.Event | None = None
+
+    # Life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Contents:
+        """Start the first child, which stays warm, and learn the handlers from it."""
+        contents = await self._start_child()
+        self._sync = {handler.name for handler in contents.handlers if handler.kind == "sync"}
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._memory.start()
+        return contents
+
+    async def stop(self, now: bool = False) -> None:
+        self._stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._memory.stop()
+        self._backoff.cancel()
+        while self._waiting:
+            self._waiting.popleft().end(Outcome(Ending.UNSTARTED))
+        if not now:
+            await self._drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(child.stop(now) for child in list(self._children)), *self._tasks, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        """Cancel what runs; each run ends by itself or, after its grace, with its child."""
+        for child in list(self._children):
+            for run in list(child.runs.values()):
+                child.cancel(run, "shutdown")
+        busy = [child for child in self._children if child.runs]
+        if busy:
+            limit = self.spec.limits.grace + 2.0
+            drained = self._drained = asyncio.Event()
+            try:
+                async with asyncio.timeout(limit):
+                    while any(child.runs for child in self._children):
+                        drained.clear()
+                        await drained.wait()
+            except TimeoutError:
+                pass  # stopping the children ends the rest
+
+    @property
+    def children(self) -> list[Child]:
+        """Live children, for listings and tests."""
+        return list(self._children)
+
+    # Room ---------------------------------------------------------------------------------------------------------
+
+    def room(self, handler: str) -> int:
+        if self._stopping or self._backoff.waiting:
+            return 0
+        sync = handler in self._sync
+        each = 1 if sync or self.spec.pool.fresh else self.spec.pool.concurrency
+        room = (self._may_start() + self._starting) * each - len(self._waiting)
+        for child in self._children:
+            room += self._free_places(child, sync)
+        return max(0, room)
+
+    def _free_places(self, child: Child, sync: bool) -> int:
+        if not child.ready or child.retiring or child.reserved:
+            return 0
+        if self.spec.pool.fresh:
+            return 0 if child.runs_taken else 1
+        left = self.spec.pool.max_runs - child.runs_taken
+        held = len(child.runs)
+        if not sync:
+            return 0 if child.busy_with_sync else max(0, min(self.spec.pool.concurrency - held, left))
+        if held and not child.busy_with_sync:
+            return 0  # it is busy with async runs
+        return max(0, min(child.depth - held, left))
+
+    def _may_start(self) -> int:
+        return max(0, self.spec.pool.children - len(self._children) - self._starting)
+
+    # Placing ------------------------------------------------------------------------------------------------------
+
+    def submit(self, run: Run) -> None:
+        if self._stopping:
+            run.end(Outcome(Ending.UNSTARTED))
+        elif self._waiting or not self._place(run):
+            self._waiting.append(run)
+            self._start_more()
+
+    def _place(self, run: Run) -> bool:
+        if run.alone:
+            return self._place_alone(run)
+        sync = run.handler in self._sync
+        best: Child | None = None
+        for child in self._children:
+            if self._free_places(child, sync) > 0 and (best is None or len(child.runs) < len(best.runs)):
+                best = child
+                if not child.runs:
+                    break
+        if best is None:
+            return False
+        if best.runs:
+            if sync and self._may_start():
+                return False  # a child of its own is better than a place behind another run
+            self._start_more()
+        self._execute(best, run)
+        return True
+
+    def _place_alone(self, run: Run) -> bool:
+        usable = [child for child in self._children if child.ready and not child.retiring and not child.reserved]
+        for child in usable:
+            if not child.runs:
+                child.reserved = True
+                self._execute(child, run)
+                return True
+        if usable and not self._may_start() and not self._starting and not any(c.reserved for c in self._children):
+            # Nobody is idle and nobody will be: keep one free of further runs until its last has ended.
+            min(usable, key=lambda child: len(child.runs)).reserved = True
+        return False
+
+    def _execute(self, child: Child, run: Run) -> None:
+        behind = child.busy_with_sync
+        child.execute(run)
+        if self.spec.pool.fresh or child.runs_taken >= self.spec.pool.max_runs:
+            child.retiring = True
+        if behind and len(child.runs) == 2:
+            self._watch_head(child)
+
+    def _watch_head(self, child: Child) -> None:
+        """Runs wait behind another: if that one turns out long, ask for them back."""
+        taken = child.runs_taken
+
+        def look() -> None:
+            queued = [run for run in child.runs.values() if not run.started]
+            if not queued or child.dying:
+                return
+            if time.monotonic() - child.last_mark >= RECALL_AFTER:
+                child.depth = 1
+                child.recall(queued)
+            else:
+                self._deadlines.add((id(child), taken), RECALL_AFTER, look)
+
+        self._deadlines.add((id(child), taken), RECALL_AFTER, look)
+
+    def cancel(self, run: Run, reason: str) -> None:
+        if run in self._waiting:
+            self._waiting.remove(run)
+            run.end(Outcome(Ending.CANCELLED, reason=reason))
+            return
+        for child in self._children:
+            if run.token in child.runs:
+                child.cancel(run, reason)
+
+    # Children -----------------------------------------------------------------------------------------------------
+
+    def _start_more(self) -> None:
+        if self._may_start() and not self._stopping and not self._backoff.waiting:
+            self._spawn(self._start_in_background())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start_in_background(self) -> None:
+        try:
+            await self._start_child()
+        except ChildStartError as error:
+            self._trouble(error)
+
+    def _trouble(self, error: ChildStartError) -> None:
+        if self._on_trouble is not None:
+            self._on_trouble(self.spec, error)
+        self._hand_back()
+        self._backoff.failed(self._retry_start)
+
+    def _retry_start(self) -> None:
+        """The pause after a failed start is over: there is room again, and trying is how to find out."""
+        if not self._stopping:
+            if not any(child.ready for child in self._children):
+                self._start_more()
+            self._room_changed()
+
+    def _hand_back(self) -> None:
+        """No child can start: runs that wait for one go back to their queue, unless another child may take them."""
+        if not any(child.ready for child in self._children):
+            while self._waiting:
+                self._waiting.popleft().end(Outcome(Ending.UNSTARTED))
+
+    async def _start_child(self) -> Contents:
+        self._starting += 1
+        child = Child(self.spec, self._services, self._deadlines, self._child_free, self._child_gone)
+        try:
+            contents = await child.start()
+        finally:
+            self._starting -= 1
+        self._backoff.succeeded()
+        if self._stopping:
+            await child.stop(now=True)
+            return contents
+        self._children.append(child)
+        self._child_free(child)
+        return contents
+
+    def _child_free(self, child: Child) -> None:
+        """Runs of a child have ended, or it is new: give it what waits, or let it go."""
+        if child.reserved and not child.runs:
+            child.reserved = False
+        if self._stopping:
+            self._note_drained()
+            return
+        if child.retiring and not child.runs:
+            self._retire(child)
+        elif self._waiting:
+            self._place_waiting()
+        self._room_changed()
+
+    def _place_waiting(self) -> None:
+        while self._waiting and self._place(self._waiting[0]):
+            self._waiting.popleft()
+        if self._waiting:
+            self._start_more()
+
+    def _retire(self, child: Child) -> None:
+        if child in self._children:
+            self._children.remove(child)
+            self._spawn(child.stop())
+            if self._waiting or not self._children:
+                self._start_more()
+
+    def _child_gone(self, child: Child) -> None:
+        if child in self._children:
+            self._children.remove(child)
+            if not self._stopping:
+                if not child.runs_taken:
+                    # It started and died without having done anything: as bad as not starting.
+                    self._trouble(ChildStartError(f"a child of bundle {self.spec.name} died idle: {child.epitaph}"))
+                elif self._waiting or not self._children:
+                    self._start_more()
+                self._room_changed()
+        self._note_drained()
+
+    def _note_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+
+    def _room_changed(self) -> None:
+        if self.on_room is not None:
+            self.on_room()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            limit = time.monotonic() - self.spec.pool.idle_timeout
+            idle = [c for c in self._children if c.ready and not c.runs and not c.retiring and c.idle_since < limit]
+            # One stays warm, whatever it costs to keep it.
+            for child in idle[: max(0, len(self._children) - 1)]:
+                child.retiring = True
+                self._retire(child)

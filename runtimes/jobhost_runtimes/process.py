@@ -1,0 +1,202 @@
+"""An operating system process as a child: started with a clean environment, watched for its end, stopped by a ladder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .bundle import BundleSpec
+from .errors import ChildStartError
+from .languages import Launch
+
+ALWAYS_PASSED = ("PATH", "LANG", "TZ")
+"""Host variables every child sees. All else must be listed by the bundle: secrets live in the environment."""
+PIPE_SIZE = 1024 * 1024
+TERM_TO_KILL = 0.5
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+def child_environment(names: Iterable[str], host: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: what it needs and what its bundle lists, nothing else."""
+    source = os.environ if host is None else host
+    wanted = [*ALWAYS_PASSED, *names]
+    return {name: source[name] for name in wanted if name in source}
+
+
+class Process:
+    """A started child process. `on_exit` is called on the loop with the return code (negative: the signal) when it has ended.
+
+    `wire` is the host's end: a socket, or a pair (descriptor to read, descriptor to write). `stderr` is a descriptor to read.
+    """
+
+    def __init__(self, launch: Launch, bundle: BundleSpec, on_exit: Callable[[int], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_exit = on_exit
+        self._exited = asyncio.Event()
+        self.returncode: int | None = None
+        environment = child_environment(bundle.env) | launch.env
+        cwd = bundle.root if bundle.root.is_dir() else bundle.root.parent
+        self.stderr, err = os.pipe()
+        try:
+            self._popen = self._spawn(launch, environment, cwd, err)
+        except OSError as error:
+            os.close(self.stderr)
+            raise ChildStartError(f"cannot start {launch.argv[0]}: {error.strerror or error}") from error
+        finally:
+            os.close(err)
+        self.pid = self._popen.pid
+        self._watch()
+
+    def _spawn(self, launch: Launch, env: dict[str, str], cwd: Path, err: int) -> subprocess.Popen[bytes]:
+        if not launch.pipes:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    popen = subprocess.Popen(
+                        launch.argv,
+                        stdin=theirs.fileno(),
+                        stdout=theirs.fileno(),
+                        stderr=err,
+                        env=env,
+                        cwd=cwd,
+                        start_new_session=True,
+                    )
+                except OSError:
+                    ours.close()
+                    raise
+            ours.setblocking(False)
+            self.wire: socket.socket | tuple[int, int] = ours
+            return popen
+        child_reads, we_write = _large_pipe()
+        we_read, child_writes = _large_pipe()
+        try:
+            popen = subprocess.Popen(
+                launch.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=err,
+                stderr=err,
+                env=env | {"JOBHOST_RPC_FD": f"{child_reads},{child_writes}"},
+                cwd=cwd,
+                pass_fds=(child_reads, child_writes),
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(we_read)
+            os.close(we_write)
+            raise
+        finally:
+            os.close(child_reads)
+            os.close(child_writes)
+        self.wire = (we_read, we_write)
+        return popen
+
+    # Its end ------------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+            except OSError:  # a kernel or sandbox without it
+                pass
+            else:
+                self._loop.add_reader(self._pidfd, self._pidfd_ready)
+                return
+        threading.Thread(target=self._wait_in_thread, name=f"wait-{self.pid}", daemon=True).start()
+
+    def _pidfd_ready(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._ended()
+
+    def _wait_in_thread(self) -> None:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._loop.call_soon_threadsafe(self._ended)
+
+    def _ended(self) -> None:
+        self.returncode = self._popen.wait()
+        self._exited.set()
+        self._on_exit(self.returncode)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for its end, at most so long; True if it has ended."""
+        if not self._exited.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._exited.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    # Stopping it --------------------------------------------------------------------------------------------------
+
+    async def terminate(self) -> None:
+        """SIGTERM to its group, half a second, SIGKILL to the whole tree, and reap. Returns when it is gone."""
+        if self.returncode is None:
+            self.signal_group(signal.SIGTERM)
+            await self.wait(TERM_TO_KILL)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL to the whole tree, also what outlived the child in its group, and reap."""
+        self.kill_tree()
+        await self._exited.wait()
+
+    def kill_tree(self) -> None:
+        """Kill the group and every descendant that can be found, those that left the group included."""
+        strays = descendants(self.pid) if self.returncode is None else []
+        self.signal_group(signal.SIGKILL)
+        for pid in strays:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it died with the group
+
+    def signal_group(self, number: signal.Signals) -> None:
+        try:
+            # The group outlives its leader, and its number is not given away while a member lives.
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass  # nobody is left in it; macOS says EPERM for zombies
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the child alone."""
+        if self.returncode is None:
+            self._popen.send_signal(number)
+
+
+def _large_pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    try:
+        import fcntl
+
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except (AttributeError, OSError):
+        pass  # not Linux, or over the user's limit for pipes: smaller is only slower
+    return read, write
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes below `pid` as the kernel lists them now, nearest first; empty where there is no /proc."""
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        parent = queue.pop(0)
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+        except OSError:
+            continue  # it ended meanwhile, or there is no /proc
+        for thread in threads:
+            try:
+                with open(f"/proc/{parent}/task/{thread}/children") as file:
+                    children = [int(word) for word in file.read().split()]
+            except OSError:
+                continue
+            found += children
+            queue += children
+    return found
