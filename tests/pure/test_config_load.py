@@ -64,7 +64,7 @@ children = 0
 [queues.images]
 attempts = "3"
 handlers = 3
-backoff = { type = "exp" }
+backoff = { type = "exponental" }
 [handlers."image.resize"]
 timeout = "0s"
 """
@@ -76,7 +76,7 @@ timeout = "0s"
         "jobhost.toml:6: queue: unknown key (nearest known: queues)",
         "jobhost.toml:8: queues.images.attempts: should be a valid integer, not '3'",
         'jobhost.toml:9: queues.images.handlers: 3 is neither "*" nor a list of handler names',
-        "jobhost.toml:10: queues.images.backoff.type: should be 'fixed' or 'exponential', not 'exp'",
+        "jobhost.toml:10: queues.images.backoff.type: 'exponental' is not a strategy (nearest known: exponential)",
         'jobhost.toml:12: handlers."image.resize".timeout: \'0s\' would end every run at once: write "none" for no limit',
     ]
 

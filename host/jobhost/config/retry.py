@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, TypeGuard
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from .units import LONGEST_MS, Delay, Section
 
 _DOUBLINGS = 40
 """More make no difference: one millisecond is over the longest delay by then."""
+
+
+BUILT_IN = ("fixed", "exponential")
+"""Strategies; others are given to the host by code and only named here."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,10 +46,18 @@ class Backoff:
         )
 
 
+def _strategy(name: str) -> str:
+    """Any name may be a strategy that code gives the host; one that is nearly a built-in one is a slip of the pen."""
+    near = difflib.get_close_matches(name, BUILT_IN, n=1, cutoff=0.7)
+    if near and name not in BUILT_IN:
+        raise ValueError(f"{name!r} is not a strategy (nearest known: {near[0]})")
+    return name
+
+
 class BackoffTable(Section):
     """`backoff = { type, delay, jitter }`. What is unset comes from the layer below."""
 
-    type: Literal["fixed", "exponential"] | None = None
+    type: Annotated[str, AfterValidator(_strategy)] | None = None
     delay: Delay | None = None
     jitter: Annotated[float, Field(ge=0, le=1)] | None = None
 

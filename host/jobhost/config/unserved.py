@@ -71,8 +71,6 @@ def _bundle_refusals(at: KeyPath, bundle: dict[str, Any]) -> Iterator[Problem]:
             f'this version cannot enforce isolation = "{isolation}", and never runs a bundle with less than it asks for'
         )
         yield Problem((*at, "isolation"), text)
-    if "package" in bundle:
-        yield Problem((*at, "package"), "this version loads folders only: write path")
 
 
 def warnings(document: dict[str, Any]) -> list[Problem]:
