@@ -46,7 +46,7 @@ EVENTS = {
 }
 """What the host says, word by word."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and those that turn the direction of text: a child could repaint a terminal with them."""
 
 _COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
@@ -84,7 +84,7 @@ def _structlog() -> Any:
     absent = object()
     before = sys.modules.get("rich", absent)
     if before is absent:
-        sys.modules["rich"] = None  # type: ignore[assignment] - an import of it fails now
+        sys.modules["rich"] = None  # type: ignore[assignment]  # an import of it fails now
     try:
         import structlog
     finally:
