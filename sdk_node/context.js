@@ -39,7 +39,7 @@ class Context {
   }
 
   get flow() {
-    return (this.#flow ??= new Flow(this.#port, this.#fields));
+    return (this.#flow ??= new Flow(this.#port));
   }
 
   /** What `setup(ctx)` provided; reading what it did not throws ConfigurationError. */
@@ -60,6 +60,11 @@ class Context {
     return this.#port.cancelReason !== null;
   }
 
+  /** "timeout", "cancelled", "lease_lost" or "shutdown" once `cancelled` is true, else null. */
+  get cancelReason() {
+    return this.#port.cancelReason;
+  }
+
   /** Aborts when the run is cancelled, with a CancelledError as its reason. */
   get signal() {
     return this.#port.signal;
@@ -70,13 +75,31 @@ class Context {
     return this.#fields.idempotency_key;
   }
 
+  get flowId() {
+    return this.#fields.flow_id ?? null;
+  }
+
+  get flowName() {
+    return this.#fields.flow_name ?? null;
+  }
+
+  get stepName() {
+    return this.#fields.step_name ?? null;
+  }
+
+  /** `<flow id>__<job name>__attempt-<n>`: a label, not a key. */
+  get stepId() {
+    return this.#fields.step_id ?? null;
+  }
+
+  /** The W3C trace context of the producer, if it gave one. */
   get traceparent() {
     return this.#fields.traceparent ?? null;
   }
 
   /** Reports progress: a number or any JSON value. */
-  async progress(value) {
-    await this.job.updateProgress(value);
+  progress(value) {
+    return this.job.updateProgress(value);
   }
 
   /** The results of the job's child jobs, an object from child key to result. */

@@ -1,6 +1,8 @@
 "use strict";
 /** `defineHandler`: marks a function as a handler and keeps its settings beside it. */
 
+const { checkSettings } = require("./settings.js");
+
 /** Registered, so that a handler made by another copy of this package is known too. */
 const DEFINED = Symbol.for("jobhost.handler");
 
@@ -13,6 +15,7 @@ function defineHandler(settings, run) {
   if (typeof settings === "function" && run === undefined) return defineHandler({}, settings);
   if (typeof settings !== "object" || settings === null) throw new TypeError("defineHandler: settings must be an object");
   if (typeof run !== "function") throw new TypeError("defineHandler: the second argument must be a function (job, ctx)");
+  checkSettings(settings);
   return Object.freeze({ [DEFINED]: true, settings: { ...settings }, run, definedAt: callSites() });
 }
 

@@ -3,7 +3,7 @@
 
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
-const { SETTINGS, recognise } = require("./forms.js");
+const { recognise } = require("./forms.js");
 const { encodeJson } = require("./json_values.js");
 const { Loader } = require("./loading.js");
 const { clip } = require("./text.js");
@@ -94,12 +94,9 @@ function describe(found, file, root) {
   const name = found.settings.name ?? path.parse(file).name;
   if (typeof name !== "string" || name === "") throw new TypeError("the name of a handler must be a string that is not empty");
   const line = lineIn(found.definedAt, path.join(root, file));
-  const listing = { name, file, line, kind: "async" };
-  for (const key of SETTINGS) {
-    if (found.settings[key] !== undefined) listing[key] = found.settings[key];
-  }
-  const input = inputOf(found.settings.input);
-  if (input !== null) listing.input = true;
+  const { input: schema, ...settings } = found.settings;
+  const input = inputOf(schema);
+  const listing = { ...settings, name, file, line, kind: "async", input: input === null ? undefined : true };
   encodeJson(listing, `handler "${name}"`);
   const { run, lenient, signature = run } = found;
   return { name, file, line, run, lenient, wantsSignal: wantsSignal(signature), input, listing };

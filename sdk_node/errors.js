@@ -61,14 +61,54 @@ class CancelledError extends JobhostError {
   }
 }
 
-/** The host refused a call of `ctx`. `name` is the type the host gave, such as `StateLimitError`; `data` its facts. */
+/** The host refused a call of `ctx`. `type` is the name of the error the host gave, `data` its facts. */
 class CallError extends JobhostError {
-  constructor(type, message, data = null) {
+  constructor(message, type, data = null) {
     super(message);
-    hidden(this, "name", type);
-    hidden(this, "type", type);
+    hidden(this, "type", type ?? this.name);
     hidden(this, "data", data);
   }
+}
+
+/** The run this call is made for has ended. */
+class RunNotLiveError extends CallError {}
+
+/** The host does not know this call. */
+class UnknownMethodError extends CallError {}
+
+/** A key or a value is larger than state may hold. */
+class StateLimitError extends CallError {}
+
+/** `incr` of a value that is not an integer. */
+class StateTypeError extends CallError {}
+
+/** This bundle was not granted that scope of state. */
+class StateScopeError extends CallError {}
+
+/** The job belongs to another host by now. */
+class LeaseLostError extends CallError {}
+
+/** The queue's backend failed. */
+class BackendError extends CallError {}
+
+/** An emit was refused. */
+class FlowError extends CallError {}
+
+const CALL_ERRORS = {
+  RunNotLiveError,
+  UnknownMethodError,
+  StateLimitError,
+  StateTypeError,
+  StateScopeError,
+  LeaseLostError,
+  BackendError,
+  FlowError,
+};
+
+/** Makes the error of a response as the wire carries it; a type that has no class here is a plain CallError. */
+function callError({ type, message }, data) {
+  const Kind = Object.hasOwn(CALL_ERRORS, type) ? CALL_ERRORS[type] : CallError;
+  return new Kind(String(message ?? ""), type, data);
 }
 
 /** BullMQ's: the processor has moved its job to delayed. */
@@ -109,8 +149,10 @@ module.exports = {
   InvalidValueError,
   CancelledError,
   CallError,
+  ...CALL_ERRORS,
   DelayedError,
   WaitingChildrenError,
   RateLimitError,
+  callError,
   isNamed,
 };

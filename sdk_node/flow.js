@@ -1,21 +1,13 @@
 "use strict";
-/** `ctx.flow`: which flow the run belongs to, and the emits that start its next steps. */
+/** `ctx.flow`: the emits that start the next steps. */
 
 const { encodeJson } = require("./json_values.js");
 
 class Flow {
   #port;
 
-  /**
-   * @param {object} port
-   * @param {object} context the `context` of an `execute`
-   */
-  constructor(port, context) {
+  constructor(port) {
     this.#port = port;
-    this.id = context.flow_id ?? null;
-    this.name = context.flow_name ?? null;
-    this.step = context.step_name ?? null;
-    this.stepId = context.step_id ?? null;
   }
 
   /**

@@ -9,22 +9,7 @@
  */
 
 const { isDefined } = require("./define.js");
-
-/** What a handler may say of itself; the host validates the values. */
-const SETTINGS = [
-  "queue",
-  "timeout",
-  "concurrency",
-  "attempts",
-  "backoff",
-  "description",
-  "version",
-  "author",
-  "flow",
-  "retry",
-  "requires",
-  "key",
-];
+const { checkSettings, pickSettings } = require("./settings.js");
 
 /**
  * @typedef {object} Found
@@ -83,17 +68,16 @@ function undefinedHandler(main, config) {
 }
 
 function functionHandler(run, config) {
+  checkSettings(config ?? {});
   return { settings: { ...config }, run, lenient: config === undefined };
 }
 
-function objectHandler(object, config) {
+function objectHandler(object, config = {}) {
+  checkSettings(config);
   const metadata = typeof object.getMetadata === "function" ? object.getMetadata() : {};
-  const own = {};
-  for (const key of ["name", "input", ...SETTINGS]) {
-    if (object[key] !== undefined) own[key] = object[key];
-  }
+  const settings = { ...pickSettings(metadata), ...pickSettings(object), ...config };
   const run = (job, ctx, signal) => object.execute(job, ctx, signal);
-  return { settings: { ...metadata, ...own, ...config }, run, signature: object.execute, lenient: false };
+  return { settings, run, signature: object.execute, lenient: false };
 }
 
 function functionOf(named, name) {
@@ -104,4 +88,4 @@ function isClass(value) {
   return typeof value === "function" && /^class\b/.test(Function.prototype.toString.call(value));
 }
 
-module.exports = { recognise, SETTINGS };
+module.exports = { recognise };

@@ -4,6 +4,9 @@
 /** Problems listed for one job; the first few tell the story. */
 const MAX_PROBLEMS = 20;
 
+/** Reports of the validator that are looked at; a list of a million wrong items has millions. */
+const MAX_REPORTS = 500;
+
 class InputSchema {
   #validator;
 
@@ -19,7 +22,7 @@ class InputSchema {
    * @returns {{field: string, message: string}[]} empty if the data is fine
    */
   problems(data) {
-    const { errors } = this.#validator.validate(data);
+    const errors = this.#validator.validate(data).errors.slice(0, MAX_REPORTS);
     const causes = errors.filter((error) => !errors.some((other) => isWithin(other, error)));
     return causes.slice(0, MAX_PROBLEMS).map(problemOf);
   }

@@ -50,10 +50,14 @@ class Job {
     return { attempts: this.maxAttempts, priority: this.priority, timestamp: this.timestamp, jobId: this.id };
   }
 
-  /** Reports progress: a number or any JSON value. */
-  async updateProgress(value) {
-    await this.#port.progress(value);
+  /**
+   * Reports progress: a number or any JSON value. What is not one is thrown at once and not by the promise, which many
+   * leave alone: an unhandled rejection would end the whole child.
+   */
+  updateProgress(value) {
+    const sent = this.#port.progress(value);
     this.progress = value;
+    return sent;
   }
 
   /** Adds a line to the job's log. */

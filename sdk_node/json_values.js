@@ -8,8 +8,8 @@
 
 const { InvalidValueError } = require("./errors.js");
 
-/** Deeper than any value people write, shallow enough for the stack; a cycle ends here too. */
-const MAX_DEPTH = 500;
+/** Levels of arrays and objects. Deeper text is refused or crashes readers in other languages; a cycle ends here too. */
+const MAX_DEPTH = 200;
 
 /** Steps of a path that are shown; what holds itself has hundreds. */
 const MAX_STEPS = 20;

@@ -12,6 +12,9 @@ const { clip } = require("./text.js");
 /** Bytes waiting in the wire from which on lines are dropped rather than kept in memory. */
 const BACKLOG = 1024 * 1024;
 
+/** Ends a line of which the rest was dropped. */
+const CUT = "… [cut]";
+
 const DEFAULTS = { rate: 200, burst: 1000, maxLine: 16 * 1024 };
 
 class Logs {
@@ -20,7 +23,7 @@ class Logs {
   #now;
 
   /**
-   * @param {{notify: Function, backlog: number}} link
+   * @param {{notify: Function, backlog: number}} link what sends, and how many bytes wait in it
    * @param {{rate?: number, burst?: number, maxLine?: number}} [limits] lines a second, lines at once, bytes a line
    * @param {() => number} [now] Unix milliseconds
    */
@@ -57,7 +60,7 @@ class Logs {
       return;
     }
     this.settle(bucket, now);
-    const text = clip(textOf(message), this.#limits.maxLine);
+    const text = cut(textOf(message), this.#limits.maxLine);
     this.#notify(bucket, source, level, text, this.#encodeFields(fields), now);
   }
 
@@ -87,7 +90,7 @@ class Logs {
   #encodeFields(fields) {
     if (typeof fields !== "object" || fields === null) return null;
     const json = encodeFields(fields);
-    return json.length <= this.#limits.maxLine ? json : encodeJson({ fields: `dropped: ${json.length} bytes` }, "fields");
+    return json.length <= this.#limits.maxLine ? json : encodeJson({ fields: `${json.length} bytes, dropped` }, "fields");
   }
 }
 
@@ -103,17 +106,27 @@ function encodeFields(fields) {
 }
 
 function readableField(fields, key) {
+  let value;
   try {
-    const value = fields[key];
+    value = fields[key];
     return JSON.parse(encodeJson(value, key, true).toString());
   } catch {
-    return textOf(fields[key]);
+    return textOf(value);
   }
+}
+
+function cut(text, maxLine) {
+  const kept = clip(text, maxLine);
+  return kept.length < text.length ? kept + CUT : kept;
 }
 
 function textOf(value) {
   if (typeof value === "string") return value.toWellFormed();
-  return require("node:util").inspect(value, { depth: 2, breakLength: Infinity }).toWellFormed();
+  try {
+    return require("node:util").inspect(value, { depth: 2, breakLength: Infinity }).toWellFormed();
+  } catch {
+    return "(something that cannot be shown)";
+  }
 }
 
 module.exports = { Logs, BACKLOG };

@@ -26,7 +26,8 @@ class State {
 
   /** Stores a JSON value; durable once the promise is fulfilled. `ttl` is a duration such as "1h". */
   async set(key, value, { ttl } = {}) {
-    const json = encodeJson(value, "value", this.#port.lenient);
+    checkKey(key);
+    const json = encodeJson(value, `state[${JSON.stringify(key)}]`, this.#port.lenient);
     const ttlMs = ttl === undefined || ttl === null ? null : milliseconds(ttl);
     await this.#call("set", key, { value: json, ttl: ttlMs });
   }

@@ -78,7 +78,7 @@ def make_runtime(spec: BundleSpec, services: Services, deadlines: Deadlines, on_
     if spec.isolation == "none":
         from jobhost_runtimes.in_process import InProcess
 
-        return InProcess(spec, services)
+        return InProcess(spec, services, deadlines)
     if spec.isolation == "process":
         from jobhost_runtimes.pool import Pool
 

@@ -62,8 +62,17 @@ class Child {
   /** One log line of `run`, or of none if it is null or over. */
   log(run, source, level, message, fields) {
     this.logs.write(run?.live ? run.bucket : this.looseBucket, source, level, message, fields);
-    // With one run live a line goes out at once: its handler may be about to block the loop for good.
+  }
+
+  /** With one run live a notification goes out at once: its handler may be about to block the loop for good. */
+  notify(method, params) {
+    this.link.notify(method, params);
     if (this.runs.only() !== null) this.link.flush();
+  }
+
+  /** Bytes that wait because the host does not read. */
+  get backlog() {
+    return this.link.backlog;
   }
 
   #dispatch(id, method, params) {
@@ -126,7 +135,7 @@ class Child {
   #take(options) {
     if (options.methods instanceof Uint8Array) this.methods = new Set(json(options, "methods", "options."));
     if (Number.isSafeInteger(options.max_frame)) this.link.maxFrame = options.max_frame;
-    this.logs = new Logs(this.link, { rate: options.log_rate, burst: options.log_burst, maxLine: options.max_log_line });
+    this.logs = new Logs(this, { rate: options.log_rate, burst: options.log_burst, maxLine: options.max_log_line });
     this.looseBucket = this.logs.bucket(null);
     const owner = () => {
       const run = this.runs.current();

@@ -4,7 +4,7 @@
  */
 
 const net = require("node:net");
-const { CallError, ProtocolError } = require("../errors.js");
+const { ProtocolError, callError } = require("../errors.js");
 const { decodeJson } = require("../json_values.js");
 const { FrameBatch } = require("../wire/frames.js");
 const { Peer } = require("../wire/peer.js");
@@ -63,7 +63,7 @@ class Link {
   /** Asks the host; the promise is rejected with a CallError if it refuses. */
   call(method, params) {
     return new Promise((resolve, reject) => {
-      this.#peer.request(method, params, (error, result) => (error === null ? resolve(result) : reject(callError(error))));
+      this.#peer.request(method, params, (error, result) => (error === null ? resolve(result) : reject(callError(error, factsOf(error)))));
     });
   }
 
@@ -128,8 +128,8 @@ function lateFrame(deadline) {
   return new ProtocolError(`a frame is not complete after ${deadline} ms`);
 }
 
-function callError({ type, message, data }) {
-  return new CallError(type, message ?? "", data instanceof Uint8Array ? decodeJson(data) : null);
+function factsOf({ data }) {
+  return data instanceof Uint8Array ? decodeJson(data) : null;
 }
 
 module.exports = { Link };

@@ -1,7 +1,7 @@
 "use strict";
 /** One run: its token, whether it is live, its cancellation, and its way to the host. */
 
-const { CallError, CancelledError, ConfigurationError } = require("../errors.js");
+const { RunNotLiveError, CancelledError, ConfigurationError } = require("../errors.js");
 const { decodeJson, encodeJson } = require("../json_values.js");
 
 /** This is the `port` of `Job`, `Context` and their parts. */
@@ -57,7 +57,7 @@ class Run {
   }
 
   async call(method, params) {
-    if (!this.live) throw new CallError("RunNotLiveError", `${method}: the run is over`);
+    if (!this.live) throw new RunNotLiveError(`${method}: the run is over`);
     return this.#child.link.call(method, { run: this.token, ...params });
   }
 
@@ -71,10 +71,11 @@ class Run {
     this.#child.log(this, "handler", level, message, fields);
   }
 
-  async progress(value) {
+  /** The promise is fulfilled when the host has read enough for more. */
+  progress(value) {
     const json = encodeJson(value, "progress", this.lenient);
-    if (this.live) this.#child.link.notify("ctx.progress", { run: this.token, value: json });
-    await this.#child.link.drained();
+    if (this.live) this.#child.notify("ctx.progress", { run: this.token, value: json });
+    return this.#child.link.drained();
   }
 
   async children() {

@@ -104,8 +104,8 @@ class Runs {
   }
 }
 
-function invoke(handler, job, context, run) {
-  return handler.wantsSignal ? handler.run(job, context, run.signal) : handler.run(job, context);
+function invoke({ run: handle, wantsSignal }, job, context, run) {
+  return wantsSignal ? handle(job, context, run.signal) : handle(job, context);
 }
 
 function checkInput(handler, data) {

@@ -71,7 +71,8 @@ function decodeMessage(body) {
   } else if (kind === NOTIFICATION && message.length === 3) {
     checkCall(message[1], message[2]);
   } else {
-    refuse(`no message has type ${String(kind)} and ${message.length} elements`);
+    const type = typeof kind === "number" ? kind : "that is not a number";
+    refuse(`no message has a type ${type} and ${message.length} elements`);
   }
   // JavaScript has one kind of number; only the byte tells that 0.0 was sent for 0.
   if (isFloat(body[typeAt(body)])) refuse("the type of a message is not an integer");

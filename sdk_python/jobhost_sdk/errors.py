@@ -6,9 +6,11 @@ answered to a `ctx` call, `ProtocolError` is the peer's.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-from .durations import Duration, milliseconds
+    from .durations import Duration
 
 
 class JobhostError(Exception):
@@ -39,6 +41,8 @@ class RetryLater(HandlerError):  # noqa: N818 - reads as what it asks for: raise
 
     def __init__(self, delay: Duration, message: str = "") -> None:
         """`delay`: a duration such as "5m", at least 100 ms. Raises ValueError at any other form."""
+        from .durations import milliseconds
+
         super().__init__(message or f"come back in {delay}")
         self.delay_ms = milliseconds(delay)
 
@@ -73,7 +77,46 @@ class CancelledError(JobhostError):
 class CallError(JobhostError):
     """The host refused a call of `ctx`. `type` is the name of the error the host gave."""
 
-    def __init__(self, message: str = "", type: str = "CallError", data: Any = None) -> None:
+    def __init__(self, message: str = "", type: str = "", data: Any = None) -> None:
         super().__init__(message)
-        self.type = type
+        self.type = type or self.__class__.__name__
         self.data = data
+
+
+class RunNotLiveError(CallError):
+    """The run this call is made for has ended."""
+
+
+class UnknownMethodError(CallError):
+    """The host does not know this call."""
+
+
+class StateLimitError(CallError):
+    """A key or a value is larger than state may hold."""
+
+
+class StateTypeError(CallError):
+    """`incr` of a value that is not an integer."""
+
+
+class StateScopeError(CallError):
+    """This bundle was not granted that scope of state."""
+
+
+class LeaseLostError(CallError):
+    """The job belongs to another host by now."""
+
+
+class BackendError(CallError):
+    """The queue's backend failed."""
+
+
+class FlowError(CallError):
+    """An emit was refused."""
+
+
+def call_error(error: dict[str, Any]) -> CallError:
+    """Make the exception of an error as the wire carries it; a type that has no class here is a plain CallError."""
+    kinds = {kind.__name__: kind for kind in CallError.__subclasses__()}
+    kind = kinds.get(error["type"], CallError)
+    return kind(str(error.get("message") or ""), error["type"], error.get("data"))

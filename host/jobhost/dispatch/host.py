@@ -156,7 +156,7 @@ class Host:
     async def _start_registered(self, services: HostServices) -> None:
         from ..registered import registered_runtime
 
-        runtime, bundle = registered_runtime(self._registered, services)
+        runtime, bundle = registered_runtime(self._registered, services, self.deadlines)
         runtime.on_room = self._room
         self._runtimes.append(runtime)
         self._scopes_of[runtime.spec.name] = ("flow", "job", "handler", "global")

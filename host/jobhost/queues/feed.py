@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Sequence
 
 from .job import Event
 
@@ -16,6 +16,13 @@ BACKLOG = 10_000
 """Events one subscriber may be behind."""
 
 Wake = Callable[[str], None]
+
+
+class Everything(Container[str]):
+    """The set of all event types."""
+
+    def __contains__(self, type: object) -> bool:
+        return True
 
 
 class Subscription:
@@ -57,12 +64,8 @@ class Feed:
     def __init__(self) -> None:
         self._subscriptions: list[Subscription] = []
         self._watchers: dict[str, list[Wake]] = {}
-        self.types: frozenset[str] | None = frozenset()
-        """The event types somebody waits for; None: all."""
-
-    def wants(self, type: str) -> bool:
-        """Whether somebody waits for events of this type."""
-        return self.types is None or type in self.types
+        self.wanted: Container[str] = frozenset()
+        """The event types somebody waits for. Asked for each job, before an event is made that nobody reads."""
 
     @property
     def watched(self) -> list[str]:
@@ -110,9 +113,9 @@ class Feed:
 
     def _tally(self) -> None:
         if all(subscription.types for subscription in self._subscriptions):
-            self.types = frozenset[str]().union(*(subscription.types for subscription in self._subscriptions))
+            self.wanted = frozenset[str]().union(*(subscription.types for subscription in self._subscriptions))
         else:
-            self.types = None
+            self.wanted = Everything()
 
     def close(self) -> None:
         """End all subscriptions and watches."""

@@ -31,11 +31,11 @@ class FrameDecoder:
     `partial` is true while a frame has begun and is not complete; the caller's clock decides how long that may last.
     """
 
-    __slots__ = ("_buffer", "_max_frame")
+    __slots__ = ("_buffer", "max_frame")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
-        self._max_frame = max_frame
+        self.max_frame = max_frame
 
     @property
     def partial(self) -> bool:
@@ -48,20 +48,31 @@ class FrameDecoder:
         before it in the same chunk are lost with the peer.
         """
         buffer = self._buffer
-        buffer += data
-        size = len(buffer)
-        start = 0
-        bodies: list[bytes] = []
-        with memoryview(buffer) as view:
-            while size - start >= 4:
-                (length,) = _unpack_length(view, start)
-                if not 0 < length <= self._max_frame:
-                    raise ProtocolError(f"frame of {length} bytes announced; allowed are 1 to {self._max_frame}")
-                end = start + 4 + length
-                if end > size:
-                    break
-                bodies.append(bytes(view[start + 4 : end]))
-                start = end
-        if start:
-            del buffer[:start]
+        if buffer:
+            buffer += data
+            with memoryview(buffer) as view:
+                bodies, used = self._cut(view)
+            if used:
+                del buffer[:used]
+            return bodies
+        # The usual chunk holds whole frames only and is cut where it lies.
+        bodies, used = self._cut(data)
+        if used < len(data):
+            buffer += data[used:]
         return bodies
+
+    def _cut(self, data: bytes | bytearray | memoryview) -> tuple[list[bytes], int]:
+        """Give the frames that are complete in `data` and how many bytes they took."""
+        bodies: list[bytes] = []
+        size = len(data)
+        start = 0
+        while size - start >= 4:
+            (length,) = _unpack_length(data, start)
+            if not 0 < length <= self.max_frame:
+                raise ProtocolError(f"frame of {length} bytes announced; allowed are 1 to {self.max_frame}")
+            end = start + 4 + length
+            if end > size:
+                break
+            bodies.append(bytes(data[start + 4 : end]))
+            start = end
+        return bodies, start

@@ -7,11 +7,13 @@ headers, arrays that announce 2^32 elements) in every release of msgpack that is
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Tuple, Union
-
 import msgpack
 
 from ..errors import ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 Json = bytes
 """JSON text in UTF-8, carried unread. What it holds is between the handler and the queue."""
@@ -22,10 +24,14 @@ MAX_ITEMS = 64
 """Elements of one array or map in the envelope. Long lists travel as JSON."""
 MAX_DEPTH = 16
 
-Message = Union[Tuple[int, int, str, Any], Tuple[int, int, Any, Any], Tuple[int, str, Any]]
+if hasattr(msgpack.Packer(), "_buffer"):
 
-_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
-_pack = _packer.pack
+    def _pack(message: Any) -> bytes:
+        """The pure-Python packer keeps its buffer between two byte codes: a thread or a signal could share it."""
+        return msgpack.packb(message, use_bin_type=True)  # type: ignore[no-any-return]
+
+else:
+    _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 def _refuse_extension(code: int, _data: bytes) -> NoReturn:
@@ -101,15 +107,14 @@ def _check_keys(value: Any, depth: int = 2) -> None:
     if depth > MAX_DEPTH:
         raise ProtocolError(f"a message nests over {MAX_DEPTH} deep")
     if type(value) is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise ProtocolError("a map in a message has a key that is not a string")
-            if type(item) is dict or type(item) is list:
-                _check_keys(item, depth + 1)
-    else:
-        for item in value:
-            if type(item) is dict or type(item) is list:
-                _check_keys(item, depth + 1)
+        try:
+            "".join(value)  # the quickest way to see that all are strings
+        except TypeError:
+            raise ProtocolError("a map in a message has a key that is not a string") from None
+        value = value.values()
+    for item in value:
+        if type(item) is dict or type(item) is list:
+            _check_keys(item, depth + 1)
 
 
 def _check_error(error: Any) -> None:
@@ -124,19 +129,19 @@ def _one_line(error: BaseException) -> str:
 
 def encode_request(id: int, method: str, params: dict[str, Any]) -> bytes:
     """One request as a message body, not yet framed."""
-    return _pack([REQUEST, id, method, params])  # type: ignore[no-any-return]
+    return _pack([REQUEST, id, method, params])
 
 
 def encode_result(id: int, result: Any) -> bytes:
     """One successful response as a message body, not yet framed."""
-    return _pack([RESPONSE, id, None, result])  # type: ignore[no-any-return]
+    return _pack([RESPONSE, id, None, result])
 
 
 def encode_error(id: int, error: dict[str, Any]) -> bytes:
     """One failed response as a message body, not yet framed. `error` has at least `type`."""
-    return _pack([RESPONSE, id, error, None])  # type: ignore[no-any-return]
+    return _pack([RESPONSE, id, error, None])
 
 
 def encode_notification(method: str, params: dict[str, Any]) -> bytes:
     """One notification as a message body, not yet framed."""
-    return _pack([NOTIFICATION, method, params])  # type: ignore[no-any-return]
+    return _pack([NOTIFICATION, method, params])

@@ -82,11 +82,11 @@ class MemoryBackend:
         return (shelf, record) if shelf and record else None
 
     def _emit(self, type: str, record: Record, attempt: int = 0, data: Json | None = None) -> None:
-        if self._feed.wants(type):
+        if type in self._feed.wanted:
             self._feed.publish((Event(type, record.queue, record.id, record.name, self._clock(), attempt, data),))
 
     def _announce(self, type: str, queue: str) -> None:
-        if self._feed.wants(type):
+        if type in self._feed.wanted:
             self._feed.publish((Event(type, queue, None, None, self._clock()),))
 
     # Producing --------------------------------------------------------------------------------------------------
@@ -143,7 +143,8 @@ class MemoryBackend:
         record.host = host
         record.started_at = record.since = now
         shelf.active[record.id] = record
-        self._emit("active", record, record.attempts_made + 1)
+        if "active" in self._feed.wanted:
+            self._emit("active", record, record.attempts_made + 1)
         return Claim(record.snapshot(), record.token)
 
     def _held(self, lease: Lease) -> tuple[Shelf, Record] | None:
@@ -186,7 +187,8 @@ class MemoryBackend:
             record.result = settlement.result
             record.error = None
             shelf.finish(record, "completed", now)
-            self._emit("completed", record, attempt, settlement.result)
+            if "completed" in self._feed.wanted:
+                self._emit("completed", record, attempt, settlement.result)
         else:
             self._end_badly(shelf, record, settlement, attempt, now)
 

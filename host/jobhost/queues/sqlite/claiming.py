@@ -1,0 +1,120 @@
+"""Claiming jobs: which ones, past those that there is no place for, and what becomes of them.
+
+Usually every name has a place and one statement finds and takes the jobs. Else a stretch of the line is looked at, name by
+name; and if that stretch is all names without a place, each name that has one is asked for its own first jobs. A full
+handler with a hundred thousand jobs at the head of the line thus costs a claim no more than a short stretch.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..admission import Admission
+from ..job import Claim
+from ..seam import Claimed
+from .rows import ACTIVE, DELAYED, JOB, PRIORITIZED, WAITING, job, token
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+RIPEN = 1_000
+"""Delayed jobs that one claim lets wait. If more come due at once, the rest follow with the next claims."""
+
+STRETCH = 64
+"""How much of the line is looked at, beside four times the limit, before names are asked one by one."""
+
+_RIPEN = """UPDATE jobs SET state = priority > 0, delay_until = NULL, since = ? WHERE seq IN
+(SELECT seq FROM jobs WHERE queue = ? AND state = 2 AND delay_until <= ? ORDER BY delay_until LIMIT ?)
+RETURNING id, name, state"""
+_NEXT_DUE = "SELECT min(delay_until) FROM jobs WHERE queue = ? AND state = 2"
+
+_FIRST = "SELECT seq FROM jobs WHERE queue = ? AND state <= 1 ORDER BY priority, rank LIMIT ?"
+_CHOSEN = "SELECT value FROM json_each(?)"
+_TAKE = """UPDATE jobs SET state = 3, token = ?, lease_until = ?, host = ?, started_at = ?, since = ?
+WHERE seq IN ({}) RETURNING seq, rank, """ + JOB
+
+_LINE = "SELECT priority, rank, seq, name FROM jobs WHERE queue = ? AND state <= 1 ORDER BY priority, rank LIMIT ?"
+_FIRST_NAME = "SELECT min(name) FROM jobs WHERE queue = ? AND state <= 1"
+_NEXT_NAME = _FIRST_NAME + " AND name > ?"
+_OF_NAME = """SELECT priority, rank, seq, name FROM jobs INDEXED BY jobs_ready_by_name
+WHERE queue = ? AND name = ? AND state <= 1 AND (priority, rank) > (?, ?) ORDER BY priority, rank LIMIT ?"""
+
+Place = tuple[int, int, int, str]
+"""priority, rank, seq and name of a job in the line."""
+
+
+def claim(
+    tx: Transaction, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, mark: str
+) -> Claimed:
+    """Take jobs for a host. `mark` must be new for each claim."""
+    row = tx.queue(queue)
+    if row.paused:
+        return Claimed([], None, False)
+    next_due = _ripen(tx, queue) if row.counts[DELAYED] else None
+    waiting = row.counts[WAITING] + row.counts[PRIORITIZED]
+    if not waiting or limit <= 0:
+        return Claimed([], next_due, bool(waiting))
+    taken = _take(tx, queue, limit, admission, (mark, tx.now + lease_ms, host, tx.now, tx.now))
+    claims = [_claim(tx, row, mark) for row in taken]
+    return Claimed(claims, next_due, len(claims) == limit < waiting)
+
+
+def _ripen(tx: Transaction, queue: str) -> int | None:
+    """Let the delayed jobs that are due wait; gives when the next one is."""
+    row = tx.queue(queue)
+    for id, name, state in tx.execute(_RIPEN, (tx.now, queue, tx.now, RIPEN)).fetchall():
+        row.move(DELAYED, state)
+        tx.emit("waiting", queue, id, name)
+    due: int | None = tx.execute(_NEXT_DUE, (queue,)).fetchone()[0]
+    return due
+
+
+def _take(
+    tx: Transaction, queue: str, limit: int, admission: Admission, changes: tuple[object, ...]
+) -> list[tuple[Any, ...]]:
+    if admission.covers(limit):
+        rows = tx.execute(_TAKE.format(_FIRST), (*changes, queue, limit)).fetchall()
+    else:
+        chosen = _choose(tx, queue, limit, admission)
+        rows = tx.execute(_TAKE.format(_CHOSEN), (*changes, json.dumps(chosen))).fetchall() if chosen else []
+    rows.sort(key=lambda row: (row[7], row[1]))  # priority, rank: an UPDATE returns them in no order
+    return rows
+
+
+def _claim(tx: Transaction, row: tuple[Any, ...], mark: str) -> Claim:
+    taken = job(row[2:])
+    tx.queue(taken.queue).move(PRIORITIZED if taken.priority else WAITING, ACTIVE)
+    tx.emit("active", taken.queue, taken.id, taken.name, taken.attempts_made + 1)
+    return Claim(taken, token(row[0], mark))
+
+
+def _choose(tx: Transaction, queue: str, limit: int, admission: Admission) -> list[int]:
+    stretch = STRETCH + 4 * limit
+    line: list[Place] = tx.execute(_LINE, (queue, stretch)).fetchall()
+    chosen = _admit(line, limit, admission)
+    if len(chosen) < limit and len(line) == stretch:
+        left = limit - len(chosen)
+        chosen += _admit(_beyond(tx, queue, left, admission, line[-1]), left, admission)
+    return chosen
+
+
+def _beyond(tx: Transaction, queue: str, limit: int, admission: Admission, last: Place) -> list[Place]:
+    """The first jobs behind `last` of each name that has a place."""
+    line: list[Place] = []
+    (name,) = tx.execute(_FIRST_NAME, (queue,)).fetchone()
+    while name is not None:
+        if admission.admits(name):
+            line += tx.execute(_OF_NAME, (queue, name, last[0], last[1], limit))
+        (name,) = tx.execute(_NEXT_NAME, (queue, name)).fetchone()
+    return sorted(line)
+
+
+def _admit(line: list[Place], limit: int, admission: Admission) -> list[int]:
+    chosen: list[int] = []
+    for _, _, seq, name in line:
+        if len(chosen) == limit:
+            break
+        if admission.take(name):
+            chosen.append(seq)
+    return chosen

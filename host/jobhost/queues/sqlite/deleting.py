@@ -1,0 +1,98 @@
+"""Deleting jobs, with all that is theirs: logs, long data, job state."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from jobhost.errors import JobActiveError
+
+from ..job import Keep, job_scope
+from .rows import ACTIVE
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+CHUNK = 1_000
+"""Jobs deleted in one commit: others shall not wait for a million."""
+
+Deleted = tuple[int, str, str, int, int, str]
+"""seq, queue, id, created_at, state and name of a job that is gone."""
+
+_DELETE = "DELETE FROM jobs WHERE seq IN ({}) RETURNING seq, queue, id, created_at, state, name"
+_GIVEN = "SELECT value FROM json_each(?)"
+_TOO_MANY = (
+    "SELECT seq FROM jobs WHERE queue = ? AND state = ? AND finished_at IS NOT NULL ORDER BY finished_at, seq LIMIT ?"
+)
+_TOO_OLD = (
+    "SELECT seq FROM jobs WHERE queue = ? AND state = ? AND finished_at IS NOT NULL AND finished_at < ? "
+    "ORDER BY finished_at LIMIT ?"
+)
+_STILL_THERE = "SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(?)) AND state IN ({}) AND since <= ?"
+
+
+def prune(tx: Transaction, queue: str, state: int, keep: Keep) -> None:
+    """Delete finished jobs beyond what is kept, at most a chunk: the rest goes with the next commits."""
+    excess = tx.queue(queue).counts[state] - keep.count if keep.count is not None else 0
+    if excess > 0:
+        _delete(tx, _TOO_MANY, (queue, state, min(excess, CHUNK)))
+    if keep.age_ms is not None:
+        _delete(tx, _TOO_OLD, (queue, state, tx.now - keep.age_ms, CHUNK))
+
+
+def delete_jobs(tx: Transaction, seqs: Sequence[int], states: Collection[int], latest: int) -> list[Deleted]:
+    """Delete those of some jobs that are still in one of `states`, since `latest` or before."""
+    codes = ", ".join(map(str, sorted(states)))
+    still = [seq for (seq,) in tx.execute(_STILL_THERE.format(codes), (json.dumps(seqs), latest))]
+    return _delete(tx, _GIVEN, (json.dumps(still),)) if still else []
+
+
+def remove(tx: Transaction, queue: str, id: str) -> bool:
+    """Delete one job that is not active."""
+    row = tx.execute("SELECT seq, state FROM jobs WHERE queue = ? AND id = ?", (queue, id)).fetchone()
+    if row is None:
+        return False
+    if row[1] == ACTIVE:
+        raise JobActiveError(f"job {id} of queue {queue} is running: cancel it first")
+    for deleted in _delete(tx, _GIVEN, (json.dumps([row[0]]),)):
+        tx.emit("removed", queue, id, deleted[5])
+    return True
+
+
+def clean(tx: Transaction, seqs: Sequence[int], state: int, latest: int) -> int:
+    """Delete those of some jobs that have been in `state` since `latest` or before, and say so."""
+    deleted = delete_jobs(tx, seqs, (state,), latest)
+    for _, queue, id, _, _, name in deleted:
+        tx.emit("removed", queue, id, name)
+    return len(deleted)
+
+
+def close_queue(tx: Transaction, queue: str) -> None:
+    """Make sure that no job of a queue runs and none will start."""
+    row = tx.queue(queue)
+    if active := row.counts[ACTIVE]:
+        raise JobActiveError(f"{active} jobs of queue {queue} are running: pause it and let them end")
+    row.paused = row.dirty = True
+
+
+def forget_queue(tx: Transaction, queue: str) -> bool:
+    """Delete a queue that has no jobs left; False if it has some again."""
+    if any(tx.queue(queue).counts):
+        return False
+    tx.forget_queue(queue)
+    return True
+
+
+def _delete(tx: Transaction, which: str, values: tuple[object, ...]) -> list[Deleted]:
+    deleted: list[Deleted] = tx.execute(_DELETE.format(which), values).fetchall()
+    if deleted:
+        seqs = json.dumps([row[0] for row in deleted])
+        scopes = json.dumps([job_scope(row[1], row[2], row[3]) for row in deleted])
+        tx.execute(f"DELETE FROM logs WHERE job IN ({_GIVEN})", (seqs,))
+        tx.execute(f"DELETE FROM payloads WHERE seq IN ({_GIVEN})", (seqs,))
+        tx.execute(f"DELETE FROM state WHERE scope IN ({_GIVEN})", (scopes,))
+        for (queue, state), jobs in Counter((row[1], row[4]) for row in deleted).items():
+            tx.queue(queue).count(state, -jobs)
+    return deleted

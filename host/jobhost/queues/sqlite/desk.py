@@ -1,0 +1,159 @@
+"""A thread that owns a connection, and the way for the event loop to ask it for things.
+
+What has queued up while the thread was at work is handed over together: for the writer that is the next commit. The loop
+is called back once for all of it. Nothing ever waits for more to come: with a disk that flushes slowly more comes by
+itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from jobhost.errors import BackendUnavailableError, JobhostError
+
+from .faults import unavailable
+
+MOST = 512
+"""Orders handed over together: bounds how long the first of them waits for the last."""
+
+TICK_S = 1.0
+"""How often a desk is given the chance to look around."""
+
+Context = TypeVar("Context")
+Undo = Callable[[Any], None]
+
+
+class Order(Generic[Context]):
+    """Something to do, and its outcome."""
+
+    __slots__ = ("_work", "error", "future", "result", "undo")
+
+    def __init__(self, work: Callable[[Context], Any], future: asyncio.Future[Any], undo: Undo | None) -> None:
+        self._work = work
+        self.future = future
+        self.undo = undo
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self, context: Context) -> None:
+        """Do it. A JobhostError is its outcome (work raises one only before it writes); any other error is raised."""
+        self.result = self.error = None
+        try:
+            self.result = self._work(context)
+        except JobhostError as error:
+            self.error = error
+
+    def deliver(self) -> None:
+        """Tell who waits; undo what nobody waits for any more."""
+        if not self.future.done():
+            if self.error is None:
+                self.future.set_result(self.result)
+            else:
+                self.future.set_exception(self.error)
+        elif self.error is None and self.undo is not None:
+            self.undo(self.result)
+
+
+class Desk(Generic[Context]):
+    """The thread. A subclass says how to connect and how to serve."""
+
+    def __init__(self, path: Path, busy_ms: int) -> None:
+        self._path = path
+        self._busy_ms = busy_ms
+        self._inbox: SimpleQueue[Order[Context] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+
+    async def open(self) -> None:
+        """Start the thread and connect. Raises BackendUnavailableError."""
+        self._loop = asyncio.get_running_loop()
+        connected: asyncio.Future[None] = self._loop.create_future()
+        self._inbox = SimpleQueue()
+        thread = threading.Thread(target=self._main, args=(connected,), name=f"jobhost-{type(self).__name__}", daemon=True)
+        thread.start()
+        await connected
+        self._thread = thread
+
+    async def close(self) -> None:
+        """Let the thread do what was asked of it before, and end it."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._inbox.put(None)
+            await self._loop.run_in_executor(None, thread.join)
+
+    async def ask(self, work: Callable[[Context], Any], undo: Undo | None = None) -> Any:
+        """Have something done and give its result. `undo` is called with the result, on the loop, if the caller was cancelled
+        but the work was done."""
+        if self._thread is None:
+            raise BackendUnavailableError(f"the queue file {self._path} is not open")
+        order = Order(work, self._loop.create_future(), undo)
+        self._inbox.put(order)
+        return await order.future
+
+    def tell(self, function: Callable[..., None], *values: Any) -> None:
+        """Call a function on the loop, from the thread."""
+        try:
+            self._loop.call_soon_threadsafe(function, *values)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left to be told
+
+    def _main(self, connected: asyncio.Future[None]) -> None:
+        try:
+            connection = self._connect()
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            fault = unavailable(error, self._path) if isinstance(error, (sqlite3.Error, OSError)) else error
+            self.tell(_fail, connected, fault)
+            return
+        self.tell(_succeed, connected)
+        try:
+            self._work(connection)
+        finally:
+            connection.close()
+
+    def _work(self, connection: sqlite3.Connection) -> None:
+        closing = False
+        while not closing:
+            orders, closing = self._collect()
+            orders = [order for order in orders if not order.future.cancelled()]
+            if orders:
+                self._serve(connection, orders)
+            self._look_around(connection)
+
+    def _collect(self) -> tuple[list[Order[Context]], bool]:
+        """Wait for orders and take all there are; True once the desk is to close."""
+        orders: list[Order[Context]] = []
+        try:
+            order = self._inbox.get(timeout=TICK_S)
+            while order is not None:
+                orders.append(order)
+                if len(orders) == MOST:
+                    return orders, False
+                order = self._inbox.get_nowait()
+        except Empty:
+            return orders, False
+        return orders, True
+
+    def _connect(self) -> sqlite3.Connection:
+        raise NotImplementedError
+
+    def _serve(self, connection: sqlite3.Connection, orders: list[Order[Context]]) -> None:
+        raise NotImplementedError
+
+    def _look_around(self, connection: sqlite3.Connection) -> None:
+        """Called after each turn, at least once a tick."""
+
+
+def _succeed(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

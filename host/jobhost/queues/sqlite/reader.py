@@ -1,0 +1,39 @@
+"""The desk that looks: its connection sees what was committed when it is asked, and holds up nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from .desk import Desk, Order
+from .faults import unavailable
+from .schema import connect_reader
+
+
+class Reader(Desk[sqlite3.Connection]):
+    """Runs reads."""
+
+    def _connect(self) -> sqlite3.Connection:
+        return connect_reader(self._path, self._busy_ms)
+
+    def _serve(self, connection: sqlite3.Connection, orders: list[Order[sqlite3.Connection]]) -> None:
+        for order in orders:
+            self._read(connection, order)
+        self.tell(_deliver, orders)
+
+    def _read(self, connection: sqlite3.Connection, order: Order[sqlite3.Connection]) -> None:
+        """Run one read; all its statements see one state of the file."""
+        try:
+            connection.execute("BEGIN")
+            order.run(connection)
+        except sqlite3.Error as error:
+            order.error = unavailable(error, self._path)
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            order.error = error
+        finally:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+
+
+def _deliver(orders: list[Order[sqlite3.Connection]]) -> None:
+    for order in orders:
+        order.deliver()

@@ -1,0 +1,169 @@
+"""The file: its tables, its indexes, and how a connection to it is opened.
+
+Each thing that is asked often has a partial index that holds only the jobs in question, so that a million jobs in one
+state cost those who look for another state nothing. `queues` carries the number of jobs in each state: nobody counts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from jobhost.errors import BackendUnavailableError
+
+APPLICATION_ID = 0x6A6F6268  # "jobh"
+SCHEMA_VERSION = 1
+SQLITE_FLOOR = (3, 35)
+"""RETURNING came with it."""
+
+CACHE_KIB = 64 * 1024
+"""Page cache of the writer: holds the indexes of about a million jobs."""
+
+_TABLES = """
+CREATE TABLE queues (
+    name TEXT PRIMARY KEY,
+    paused INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    prioritized INTEGER NOT NULL,
+    delayed INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    waiting_children INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- state: 0 waiting, 1 prioritized, 2 delayed, 3 active, 4 completed, 5 failed, 6 waiting-children.
+-- seq: order of adding. rank: order among the waiting of one priority: seq, or -seq if added in front.
+-- since: when it got into its state. What may be long stands last: a row is read from its start.
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    queue TEXT NOT NULL,
+    id TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    token TEXT,
+    lease_until INTEGER,
+    created_at INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    attempts_made INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER,
+    timeout_ms INTEGER,
+    delay_until INTEGER,
+    started_at INTEGER,
+    finished_at INTEGER,
+    stalled INTEGER NOT NULL DEFAULT 0,
+    child_deaths INTEGER NOT NULL DEFAULT 0,
+    postponed INTEGER NOT NULL DEFAULT 0,
+    released INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    host TEXT,
+    flow_id TEXT,
+    flow_name TEXT,
+    backoff BLOB,
+    metadata BLOB,
+    progress BLOB,
+    receipt BLOB,
+    error BLOB,
+    result BLOB,
+    data BLOB,
+    UNIQUE (queue, id)
+);
+CREATE INDEX jobs_ready ON jobs (queue, priority, rank, name) WHERE state <= 1;
+CREATE INDEX jobs_ready_by_name ON jobs (queue, name, priority, rank) WHERE state <= 1;
+CREATE INDEX jobs_delayed ON jobs (queue, delay_until) WHERE state = 2;
+CREATE INDEX jobs_finished ON jobs (queue, state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_listed ON jobs (queue, state, seq);
+
+-- Data that would spill over several pages: a job changes its state without rewriting it.
+CREATE TABLE payloads (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
+
+CREATE TABLE logs (
+    job INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    ts INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    message TEXT NOT NULL,
+    fields BLOB,
+    attempt INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (job, n)
+) WITHOUT ROWID;
+
+CREATE TABLE state (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    expires_at INTEGER,
+    UNIQUE (scope, key)
+);
+CREATE INDEX state_expiring ON state (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE hosts (id TEXT PRIMARY KEY, started_at INTEGER NOT NULL, heartbeat_at INTEGER NOT NULL, info BLOB NOT NULL);
+CREATE TABLE handlers (name TEXT PRIMARY KEY, queue TEXT NOT NULL, info BLOB NOT NULL);
+"""
+
+
+def connect_writer(path: Path, busy_ms: int) -> sqlite3.Connection:
+    """Open the file for writing and create or check what is in it. Raises sqlite3.Error or BackendUnavailableError."""
+    if sqlite3.sqlite_version_info < SQLITE_FLOOR:
+        raise BackendUnavailableError(f"SQLite {sqlite3.sqlite_version} is too old: jobhost needs 3.35 or newer")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _connect(path, busy_ms)
+    try:
+        _prepare(connection, path)
+        connection.execute("PRAGMA busy_timeout = 0")  # from here on the writer waits itself, more evenly than SQLite
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path, busy_ms: int) -> sqlite3.Connection:
+    """Open the file for looking only."""
+    connection = _connect(path, busy_ms)
+    # Not mode=ro: a reader of a WAL file has to be able to create the shared memory beside it.
+    connection.execute("PRAGMA query_only = 1")
+    return connection
+
+
+def _connect(path: Path, busy_ms: int) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=busy_ms / 1000, isolation_level=None, cached_statements=256)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged survives a power cut
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    if not _is_current(connection, path):
+        _create(connection, path)
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_current(connection, path):  # another process may have been first
+            for statement in _TABLES.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the tables are there and ours. Raises BackendUnavailableError if they are somebody else's."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == APPLICATION_ID and version > SCHEMA_VERSION:
+        raise BackendUnavailableError(
+            f"{path} was written by a newer jobhost (schema {version}, this one knows {SCHEMA_VERSION}): upgrade this one"
+        )
+    if application != APPLICATION_ID and tables:
+        raise BackendUnavailableError(f"{path} is the database of another program: give queue_url a file of its own")
+    return bool(tables)

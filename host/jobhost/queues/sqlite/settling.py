@@ -1,0 +1,191 @@
+"""Ending claims: settlements, renewals, progress, logs, and what becomes of jobs whose host is gone.
+
+Each write finds its row by the job's seq and the mark of its claim, so a holder that lost its lease finds none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..job import Json, Keep, Lease, LogLine, Settlement
+from ..outcomes import CANCELLED, dead_letter_copy, stalled_error, with_error
+from ..seam import Recovered, Renewal
+from .adding import add_job
+from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, JOB, PRIORITIZED, WAITING, fence, job
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+LOG_LINES = 1_000
+"""Lines kept with each job, the newest."""
+
+_COMPLETE = """UPDATE jobs SET state = 4, since = ?, finished_at = ?, result = ?, error = NULL,
+attempts_made = attempts_made + ?, receipt = coalesce(?, receipt), token = NULL, cancel_requested = 0
+WHERE seq = ? AND token = ? RETURNING queue, id, name, attempts_made"""
+_HELD = """SELECT seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested FROM jobs
+WHERE seq = ? AND token = ?"""
+_EXPIRED = """SELECT seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested FROM jobs
+WHERE queue = ? AND state = 3 AND lease_until <= ? ORDER BY seq"""
+_CHARGE = """UPDATE jobs SET attempts_made = attempts_made + ?, child_deaths = child_deaths + ?,
+postponed = postponed + ?, released = released + ?, receipt = coalesce(?, receipt) WHERE seq = ?"""
+_FAIL = """UPDATE jobs SET state = 5, since = ?, finished_at = ?, error = ?, delay_until = NULL, token = NULL,
+cancel_requested = 0 WHERE seq = ?"""
+_RETURN = "UPDATE jobs SET state = ?, since = ?, error = ?, delay_until = ?, token = NULL WHERE seq = ?"
+_RENEW = "UPDATE jobs SET lease_until = ? WHERE seq = ? AND token = ? RETURNING cancel_requested"
+_PROGRESS = "UPDATE jobs SET progress = ? WHERE seq = ? AND token = ? RETURNING queue, id, name, attempts_made"
+
+
+class Held(NamedTuple):
+    """What has to be known of a job to let it fail or come back."""
+
+    seq: int
+    queue: str
+    id: str
+    name: str
+    priority: int
+    attempts_made: int
+    stalled: int
+    error: Json | None
+    cancel_requested: int
+
+    @property
+    def attempt(self) -> int:
+        return self.attempts_made + 1
+
+
+def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
+    """End claims."""
+    return [
+        _complete(tx, settlement) if settlement.to == "completed" else _end_badly(tx, settlement)
+        for settlement in settlements
+    ]
+
+
+def _complete(tx: Transaction, settlement: Settlement) -> bool:
+    seq, mark = fence(settlement.lease.token)
+    used = settlement.attempt_used
+    row = tx.execute(_COMPLETE, (tx.now, tx.now, settlement.result, used, settlement.receipt, seq, mark)).fetchone()
+    if row is None:
+        return False
+    queue, id, name, attempts_made = row
+    tx.queue(queue).move(ACTIVE, COMPLETED)
+    tx.finished(queue, COMPLETED, settlement.keep)
+    if "completed" in tx.wanted:
+        tx.emit("completed", queue, id, name, attempts_made + (not used), settlement.result)
+    return True
+
+
+def _end_badly(tx: Transaction, settlement: Settlement) -> bool:
+    row = tx.execute(_HELD, fence(settlement.lease.token)).fetchone()
+    if row is None:
+        return False
+    held = Held(*row)
+    if settlement.error is not None:
+        held = held._replace(error=settlement.error)
+    counters = (settlement.attempt_used, settlement.child_death, settlement.postponed, settlement.released)
+    tx.execute(_CHARGE, (*counters, settlement.receipt, held.seq))
+    if settlement.to == "failed":
+        _fail(tx, held, ACTIVE, settlement.keep, settlement.dead_letter)
+    else:
+        _return(tx, held, settlement.delay_ms if settlement.to == "delayed" else 0)
+    return True
+
+
+def _fail(tx: Transaction, held: Held, old: int, keep: Keep | None, dead_letter: str | None = None) -> None:
+    tx.execute(_FAIL, (tx.now, tx.now, held.error, held.seq))
+    tx.queue(held.queue).move(old, FAILED)
+    attempt = held.attempt if old == ACTIVE else held.attempts_made
+    tx.emit("failed", held.queue, held.id, held.name, attempt, with_error(held.error))
+    if dead_letter is not None:
+        (row,) = tx.execute(f"SELECT {JOB} FROM jobs WHERE seq = ?", (held.seq,))
+        add_job(tx, dead_letter_copy(job(row), held.error, dead_letter, tx.now))
+    tx.finished(held.queue, FAILED, keep or Keep())
+
+
+def _return(tx: Transaction, held: Held, delay_ms: int) -> None:
+    """Let a job that was active come back, unless somebody asked for it to be cancelled."""
+    if held.cancel_requested:
+        _fail(tx, held._replace(error=CANCELLED), ACTIVE, None)
+        return
+    due = tx.now + delay_ms if delay_ms > 0 else None
+    state = DELAYED if due else PRIORITIZED if held.priority else WAITING
+    tx.execute(_RETURN, (state, tx.now, held.error, due, held.seq))
+    tx.queue(held.queue).move(ACTIVE, state)
+    tx.woken.add(held.queue)
+    if due:
+        tx.emit("delayed", held.queue, held.id, held.name, held.attempt, with_error(held.error))
+    else:
+        tx.emit("waiting", held.queue, held.id, held.name)
+
+
+def cancel_waiting(tx: Transaction, queue: str, id: str, state: int) -> None:
+    """Fail a job that nobody runs."""
+    columns = "seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested"
+    (row,) = tx.execute(f"SELECT {columns} FROM jobs WHERE queue = ? AND id = ?", (queue, id))
+    _fail(tx, Held(*row)._replace(error=CANCELLED), state, None)
+
+
+def renew(tx: Transaction, leases: Sequence[Lease], lease_ms: int) -> list[Renewal]:
+    """Prolong leases."""
+    return [_renew(tx, lease, tx.now + lease_ms) for lease in leases]
+
+
+def _renew(tx: Transaction, lease: Lease, until: int) -> Renewal:
+    row = tx.execute(_RENEW, (until, *fence(lease.token))).fetchone()
+    if row is None:
+        return "lost"
+    return "cancel" if row[0] else "ok"
+
+
+def recover(
+    tx: Transaction, queue: str, max_stalled: int, keep: Keep | None, dead_letter: str | None
+) -> Recovered:
+    """Take active jobs back whose lease ran out."""
+    recovered = Recovered([], [])
+    for row in tx.execute(_EXPIRED, (queue, tx.now)).fetchall():
+        held = Held(*row)
+        stalled = held.stalled + 1
+        tx.execute("UPDATE jobs SET stalled = ? WHERE seq = ?", (stalled, held.seq))
+        tx.emit("stalled", queue, held.id, held.name, held.attempt)
+        if stalled > max_stalled and not held.cancel_requested:
+            _fail(tx, held._replace(error=stalled_error(stalled)), ACTIVE, keep, dead_letter)
+        else:
+            _return(tx, held, 0)
+        failed = held.cancel_requested or stalled > max_stalled
+        (recovered.failed if failed else recovered.waiting).append(held.id)
+    return recovered
+
+
+def progress(tx: Transaction, updates: Sequence[tuple[Lease, Json]]) -> None:
+    """Store the progress of runs that hold their lease."""
+    for lease, value in updates:
+        row: tuple[Any, ...] | None = tx.execute(_PROGRESS, (value, *fence(lease.token))).fetchone()
+        if row is not None:
+            tx.emit("progress", row[0], row[1], row[2], row[3] + 1, value)
+
+
+def log(tx: Transaction, lines: Sequence[tuple[Lease, LogLine]]) -> None:
+    """Keep log lines."""
+    last: dict[tuple[str, str], tuple[int, int] | None] = {}
+    for lease, line in lines:
+        where = (lease.queue, lease.id)
+        if where not in last:
+            last[where] = _last_line(tx, *where)
+        if there := last[where]:
+            seq, n = there[0], there[1] + 1
+            last[where] = (seq, n)
+            values = (seq, n, line.ts, line.level, line.message, line.fields, line.attempt, line.source)
+            tx.execute("INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+    for there in filter(None, last.values()):
+        if there[1] > LOG_LINES:
+            tx.execute("DELETE FROM logs WHERE job = ? AND n <= ?", (there[0], there[1] - LOG_LINES))
+
+
+def _last_line(tx: Transaction, queue: str, id: str) -> tuple[int, int] | None:
+    """The seq of a job and the number of its last line."""
+    row = tx.execute("SELECT seq FROM jobs WHERE queue = ? AND id = ?", (queue, id)).fetchone()
+    if row is None:
+        return None
+    (n,) = tx.execute("SELECT coalesce(max(n), 0) FROM logs WHERE job = ?", row).fetchone()
+    return row[0], n

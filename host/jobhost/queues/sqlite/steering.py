@@ -1,0 +1,70 @@
+"""What people ask of queues and jobs: pause, retry, cancel, promote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..seam import Cancelled
+from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING
+from .settling import cancel_waiting
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+_FIND = "SELECT seq, state, name, priority, attempts_made FROM jobs WHERE queue = ? AND id = ?"
+_AGAIN = """UPDATE jobs SET attempts_made = 0, stalled = 0, child_deaths = 0, postponed = 0, released = 0,
+progress = NULL, result = NULL, error = NULL, started_at = NULL, finished_at = NULL WHERE seq = ?"""
+
+
+def pause(tx: Transaction, queue: str, paused: bool) -> None:
+    """Set a queue's flag."""
+    row = tx.queue(queue)
+    row.paused = paused
+    row.dirty = True
+    tx.emit("paused" if paused else "resumed", queue)
+    if not paused:
+        tx.woken.add(queue)
+
+
+def retry(tx: Transaction, queue: str, id: str) -> bool:
+    """Let a finished job wait again, as if it had never run."""
+    row = tx.execute(_FIND, (queue, id)).fetchone()
+    if row is None or row[1] not in (COMPLETED, FAILED):
+        return False
+    tx.execute(_AGAIN, (row[0],))
+    _wait(tx, queue, id, row)
+    return True
+
+
+def promote(tx: Transaction, queue: str, id: str) -> bool:
+    """Let a delayed job wait."""
+    row = tx.execute(_FIND, (queue, id)).fetchone()
+    if row is None or row[1] != DELAYED:
+        return False
+    _wait(tx, queue, id, row)
+    return True
+
+
+def _wait(tx: Transaction, queue: str, id: str, row: tuple[int, int, str, int, int]) -> None:
+    seq, old, name, priority, _ = row
+    state = PRIORITIZED if priority else WAITING
+    tx.execute("UPDATE jobs SET state = ?, delay_until = NULL, since = ? WHERE seq = ?", (state, tx.now, seq))
+    tx.queue(queue).move(old, state)
+    tx.woken.add(queue)
+    tx.emit("waiting", queue, id, name)
+
+
+def cancel(tx: Transaction, queue: str, id: str) -> Cancelled:
+    """Fail a job that waits; tell the host of an active one."""
+    row = tx.execute(_FIND, (queue, id)).fetchone()
+    if row is None:
+        return "missing"
+    seq, state, name, _, attempts_made = row
+    if state in (COMPLETED, FAILED):
+        return "finished"
+    if state == ACTIVE:
+        tx.execute("UPDATE jobs SET cancel_requested = 1 WHERE seq = ?", (seq,))
+        tx.emit("cancel", queue, id, name, attempts_made + 1)
+        return "requested"
+    cancel_waiting(tx, queue, id, state)
+    return "cancelled"

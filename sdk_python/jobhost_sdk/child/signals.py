@@ -1,0 +1,64 @@
+"""What reaches a child from outside its wire's frames: the hang-up, signals, and forks of itself."""
+
+from __future__ import annotations
+
+import os
+import select
+from _signal import SIGINT, SIGURG, siginterrupt, signal
+from _thread import stack_size, start_new_thread
+
+from .. import output
+from .channel import HANGUP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .channel import Channel
+
+WATCHER_STACK = 256 * 1024
+
+
+def watch_hangup(channel: Channel) -> None:
+    """End the process when the host hangs up, even while a handler is stuck. C code that keeps the GIL is beyond it."""
+    before = stack_size(WATCHER_STACK)
+    start_new_thread(_watch, (channel,))
+    stack_size(before)
+
+
+def _watch(channel: Channel) -> None:
+    poller = select.poll()
+    poller.register(channel.fd_in, getattr(select, "POLLRDHUP", 0))  # POLLHUP and POLLERR are always watched
+    poller.poll()
+    os._exit(HANGUP)
+
+
+def ignore_interrupt() -> None:
+    """Ctrl-C on a terminal reaches the whole process group; stopping is the host's to say.
+
+    A handler that does nothing, not SIG_IGN, which programs started from here would inherit.
+    """
+    signal(SIGINT, _nothing)
+    siginterrupt(SIGINT, False)
+
+
+def _nothing(_signum: int, _frame: object) -> None:
+    pass
+
+
+def listen(channel: Channel) -> None:
+    """Read the wire when the host sends SIGURG, so that a `cancel` reaches a handler that is busy."""
+
+    def read(_signum: int, _frame: object) -> None:
+        channel.receive()
+
+    signal(SIGURG, read)
+    siginterrupt(SIGURG, False)
+
+
+def guard_forks(channel: Channel) -> None:
+    """A process forked by a handler must not write to the wire, nor keep it open when this one dies."""
+
+    def forked() -> None:
+        channel.abandon()
+        output.uninstall()
+
+    os.register_at_fork(after_in_child=forked)

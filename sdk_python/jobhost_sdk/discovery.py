@@ -1,0 +1,182 @@
+"""Load a bundle: import its files in order, find the handlers in each, and say what is wrong with the rest.
+
+A file that fails is a problem and does not stop the others; a file that defines no handler is neither.
+"""
+
+from __future__ import annotations
+
+from .calling import adapted, is_async
+from .errors import ConfigurationError
+from .failure import line_in, one_line
+from .forms import Found, handlers_in, hook_in
+from .handlers import MARK
+from .handlers import SETTINGS, Handler, unknown_setting
+from .json_values import encode
+from .modules import BundleModules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+    from typing import Any, Callable
+
+    from .inputs import Check
+
+
+class LoadedHandler:
+    """One handler, ready to be called.
+
+    - `name`: the job name it serves, or `*`; `file`: relative to the root; `line`: of its definition, or None
+    - `kind`: `"sync"` or `"async"`: whether `call(job, ctx)` gives the result or an awaitable of it
+    - `settings`: the JSON-able ones as the author wrote them, with `input: True` if it validates
+    - `validate`: None, or takes the data as JSON text and gives what `job.data` is; raises InvalidJobDataError
+    """
+
+    __slots__ = ("call", "file", "kind", "line", "name", "settings", "validate")
+
+    def __init__(
+        self,
+        name: str,
+        file: str,
+        line: int | None,
+        kind: str,
+        settings: dict[str, Any],
+        call: Callable[[Any, Any], Any],
+        validate: Check | None = None,
+    ) -> None:
+        self.name = name
+        self.file = file
+        self.line = line
+        self.kind = kind
+        self.settings = settings
+        self.call = call
+        self.validate = validate
+
+    def described(self) -> dict[str, Any]:
+        """As `initialize` answers it."""
+        return {**self.settings, "name": self.name, "file": self.file, "line": self.line, "kind": self.kind}
+
+
+class Loaded:
+    """What a bundle holds.
+
+    `handlers`: by name; `problems`: maps of `file`, `line`, `error`; `setups`, `teardowns`: callables of one argument,
+    `ctx`, in the order of their files.
+    """
+
+    __slots__ = ("handlers", "problems", "setups", "teardowns")
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, LoadedHandler] = {}
+        self.problems: list[dict[str, Any]] = []
+        self.setups: list[Callable[[Any], Any]] = []
+        self.teardowns: list[Callable[[Any], Any]] = []
+
+    def problem(self, file: str, line: int | None, error: str) -> None:
+        self.problems.append({"file": file, "line": line, "error": " ".join(error.split())[:2000]})
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether anything in it has to be awaited."""
+        hooks = [*self.setups, *self.teardowns]
+        return any(item.kind == "async" for item in self.handlers.values()) or any(is_async(hook) for hook in hooks)
+
+
+def load_bundle(root: str, files: Iterable[str]) -> Loaded:
+    """Load `files`, paths relative to the absolute path `root`, in order.
+
+    In a process that loads the same root a second time, call `forget_bundle` before it.
+    """
+    modules = BundleModules(root)
+    modules.prepare()
+    loaded = Loaded()
+    for file in files:
+        module = _import(modules, file, loaded)
+        if module is not None:
+            _collect(module, file, loaded)
+    return loaded
+
+
+def load_functions(functions: Iterable[tuple[Any, dict[str, Any]]]) -> Loaded:
+    """Make handlers of functions and `Handler` classes that were registered from code, each with its settings."""
+    loaded = Loaded()
+    for target, settings in functions:
+        declared = {**vars(target).get(MARK, {}), **settings}
+        found = Found(target, declared, None)
+        _add(_loaded_handler(found, getattr(target, "__name__", "handler"), getattr(target, "__module__", "")), loaded)
+    return loaded
+
+
+def forget_bundle(root: str) -> None:
+    """Drop the modules of a bundle, so that loading it again reads its files anew. Runs in progress keep theirs."""
+    BundleModules(root).forget()
+
+
+def _import(modules: BundleModules, file: str, loaded: Loaded) -> ModuleType | None:
+    try:
+        return modules.load(file)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a script that calls sys.exit() is a problem, not an end
+        loaded.problem(file, line_in(error, file), one_line(error))
+        return None
+
+
+def _collect(module: ModuleType, file: str, loaded: Loaded) -> None:
+    stem = file.rpartition("/")[2].rpartition(".")[0]
+    for found in handlers_in(module):
+        try:
+            _add(_loaded_handler(found, stem, file), loaded)
+        except Exception as error:  # noqa: BLE001 - the constructor of a Handler class is the author's code
+            loaded.problem(file, found.line, one_line(error))
+    for name, hooks in (("setup", loaded.setups), ("teardown", loaded.teardowns)):
+        hook = hook_in(module, name)
+        if hook is None:
+            continue
+        try:
+            hooks.append(_keeping_kind(hook, 1))
+        except TypeError as error:
+            loaded.problem(file, None, f"TypeError: {error}")
+
+
+def _add(handler: LoadedHandler, loaded: Loaded) -> None:
+    first = loaded.handlers.get(handler.name)
+    if first is not None:
+        there = f"{first.file}:{first.line}" if first.line else first.file
+        raise ConfigurationError(f"handler {handler.name!r} is defined twice: here and in {there}")
+    loaded.handlers[handler.name] = handler
+
+
+def _loaded_handler(found: Found, stem: str, file: str) -> LoadedHandler:
+    settings = dict(found.settings)
+    name = settings.pop("name", None)
+    name = stem if name is None else name
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"the name of a handler is a str that is not empty, not {name!r}")
+    for key in settings:
+        if key not in SETTINGS:
+            raise ConfigurationError(unknown_setting(key))
+    check = None
+    if settings.get("input") is not None:
+        from .inputs import input_check
+
+        check = input_check(settings["input"])
+        settings["input"] = True
+    encode(settings, f"settings of {name!r}")
+    target = _callable_of(found.target)
+    kind = "async" if is_async(target) else "sync"
+    return LoadedHandler(name, file, found.line, kind, settings, adapted(target), check)
+
+
+def _callable_of(target: Any) -> Callable[..., Any]:
+    if not isinstance(target, type):
+        return target  # type: ignore[no-any-return]
+    if not issubclass(target, Handler):
+        raise ConfigurationError(f"{target.__name__} is decorated as a handler and is no subclass of Handler")
+    return target().run
+
+
+def _keeping_kind(hook: Callable[..., Any], most: int) -> Callable[..., Any]:
+    """`adapted`, such that `is_async` still tells what was adapted."""
+    call = adapted(hook, most)
+    if call is not hook:
+        call.__wrapped__ = hook  # type: ignore[attr-defined]
+    return call
