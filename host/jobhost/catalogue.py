@@ -171,3 +171,12 @@ def _entry(
 def _path(spec: BundleSpec, file: str) -> str:
     root = spec.root if spec.root.is_dir() else spec.root.parent
     return str(root / file)
+
+
+def __getattr__(name: str) -> Any:
+    # `collect` and `run_once` start children; a listing of what was collected must not pay for their imports.
+    if name in ("collect", "run_once"):
+        from . import probe
+
+        return getattr(probe, name)
+    raise AttributeError(name)

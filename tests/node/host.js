@@ -4,6 +4,7 @@
 const { spawn } = require("node:child_process");
 const { once } = require("node:events");
 const path = require("node:path");
+const { afterEach } = require("node:test");
 const { FrameBatch, FrameDecoder } = require("../../sdk_node/wire/frames.js");
 const { REQUEST, RESPONSE, decodeMessage, encodeMessage } = require("../../sdk_node/wire/messages.js");
 
@@ -12,6 +13,13 @@ const FIXTURES = path.join(__dirname, "fixtures");
 
 /** Longer than anything here takes; a test that hangs names itself. */
 const PATIENCE = 30_000;
+
+const live = new Set();
+
+// A test that fails leaves its child behind, and that would keep the test process waiting.
+afterEach(() => {
+  for (const process of live) process.kill("SIGKILL");
+});
 
 class Host {
   /** What the child sent that was no answer: `{method, params}`, bins as text. */
@@ -41,6 +49,8 @@ class Host {
     const childEnv = { ...process.env, ...env };
     if (layout.fd !== undefined) childEnv.JOBHOST_RPC_FD ??= layout.fd;
     this.process = spawn(command[0], command.slice(1), { stdio: layout.stdio, env: childEnv });
+    live.add(this.process);
+    this.process.once("exit", () => live.delete(this.process));
     this.writer = this.process.stdio[layout.write];
     this.writer.on("error", () => {}); // the child may be gone before the last write
     this.process.stdio[layout.read].on("data", (chunk) => this.#receive(chunk));

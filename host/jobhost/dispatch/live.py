@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from jobhost_runtimes.run import Run
+from jobhost_runtimes.run import Ending, Outcome, Run, host_error
 
 from ..catalogue import Entry
 from ..config.policy import Policy
 from ..queues.job import Job, Lease
-
-if TYPE_CHECKING:
-    from .queue_worker import QueueWorker
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +19,13 @@ class Live:
     lease: Lease
     entry: Entry
     policy: Policy
-    worker: QueueWorker
     run: Run | None = None
     lost: bool = False
     refused: dict[str, str] | None = None
+
+    def judged(self, outcome: Outcome) -> Outcome:
+        """The outcome that counts: a run that was refused what it asked for has failed, whatever it returned."""
+        if self.refused is None or outcome.ending is not Ending.RETURNED:
+            return outcome
+        error = host_error(self.refused["type"], self.refused["message"])
+        return Outcome(Ending.RAISED, error=error, retry=False)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from jobhost_runtimes.run import Ending, Outcome, Run, host_error
+from jobhost_runtimes.run import Outcome, Run, host_error
 from jobhost_runtimes.runtime import Runtime
 
 from ..catalogue import Entry
@@ -142,7 +142,7 @@ class QueueWorker:
             self._settle_unknown(job, lease)
             return
         policy = put_job_over(self._policy(entry, job.name), job)
-        live = Live(job, lease, entry, policy, self)
+        live = Live(job, lease, entry, policy)
         run = Run(
             self.host.tokens.next(),
             entry.handler,
@@ -185,9 +185,7 @@ class QueueWorker:
         live: Live = run.tag
         self.running -= 1
         self.host.count_running(live.entry.name, -1)
-        if live.refused is not None and outcome.ending is Ending.RETURNED:
-            error = host_error(live.refused["type"], live.refused["message"])
-            outcome = Outcome(Ending.RAISED, error=error, retry=False)
+        outcome = live.judged(outcome)
         tries = Tries(
             live.policy.attempts, lambda made, error: wait_ms(self.host, live.policy.backoff, made, error, live.job)
         )
