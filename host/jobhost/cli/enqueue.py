@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from jobhost_sdk.durations import milliseconds
 
 from jobhost.client import Client
 from jobhost.errors import JobFailedError
 from jobhost.handles import JobHandle
-from jobhost_sdk.durations import milliseconds
 
 from .bar import Bar
 from .failure import print_failure
@@ -43,7 +43,7 @@ def _metadata(_context: click.Context, _parameter: click.Parameter, given: Seque
 @click.command(
     "enqueue",
     epilog=examples(
-        'jobhost enqueue image.resize --data \'{"width": 80}\'',
+        "jobhost enqueue image.resize --data '{\"width\": 80}'",
         "jobhost enqueue report --data @month.json --delay 5m --attempts 5",
         "jobhost enqueue hello --wait",
         "generate | jobhost enqueue import --data - --id import-7 --meta by=cron",
@@ -58,9 +58,13 @@ def _metadata(_context: click.Context, _parameter: click.Parameter, given: Seque
 @click.option("--lifo", is_flag=True, help="Before the other jobs of its priority.")
 @click.option("--attempts", type=int, help="How often it is tried in all.")
 @click.option("--backoff", callback=_duration, metavar="DURATION", help="A fixed time between attempts.")
-@click.option("--timeout", callback=_duration, metavar="DURATION", help='How long one attempt may take; "none": no limit.')
+@click.option(
+    "--timeout", callback=_duration, metavar="DURATION", help='How long one attempt may take; "none": no limit.'
+)
 @click.option("--id", help="An id of your own: a second job of it is the first one.")
-@click.option("--meta", "metadata", multiple=True, callback=_metadata, metavar="KEY=VALUE", help="Metadata (repeatable).")
+@click.option(
+    "--meta", "metadata", multiple=True, callback=_metadata, metavar="KEY=VALUE", help="Metadata (repeatable)."
+)
 @click.option("--count", type=click.IntRange(1), default=1, help="Add so many jobs of this kind.")
 @click.option("--wait", is_flag=True, help="Follow the job and print its result; exit code 1 if it fails.")
 def command(store: Store, name: str, data: Any, count: int, wait: bool, **options: Any) -> None:
@@ -100,7 +104,9 @@ async def _warn_if_unknown(jobs: Client, name: str, queue: str | None) -> None:
 
 async def _warn_if_alone(jobs: Client) -> None:
     if not await jobs.hosts():
-        click.echo("no host is running: waiting for one (`jobhost serve`); Ctrl-C leaves the job in its queue", err=True)
+        click.echo(
+            "no host is running: waiting for one (`jobhost serve`); Ctrl-C leaves the job in its queue", err=True
+        )
 
 
 async def _wait_for(handles: Sequence[JobHandle]) -> bool:
@@ -123,5 +129,3 @@ async def _wait_for(handles: Sequence[JobHandle]) -> bool:
             bar.clear()
             print_json(result)
     return ok
-
-

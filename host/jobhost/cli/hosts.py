@@ -20,7 +20,13 @@ def command(store: Store, as_json: bool) -> None:
         return
     headers = ("HOST", "QUEUES", "RUNS", "STARTED", "HEARD OF")
     rows = [
-        (host["id"], ", ".join(host.get("queues", ())), host.get("runs"), age(host["started_at"]), age(host["heartbeat_at"]))
+        (
+            host["id"],
+            ", ".join(host.get("queues", ())),
+            host.get("runs"),
+            age(host["started_at"]),
+            age(host["heartbeat_at"]),
+        )
         for host in found
     ]
     print_table(headers, rows)

@@ -98,7 +98,7 @@ def _forget_output() -> None:
     epilog=examples(
         "jobhost init demo && cd demo",
         "jobhost serve",
-        "jobhost enqueue hello --data '{\"name\": \"you\"}' --wait",
+        'jobhost enqueue hello --data \'{"name": "you"}\' --wait',
         "jobhost jobs list --state failed",
     )
     + "\n\nExit codes: 0 ok, 1 the job or check failed, 2 usage, 69 backend unreachable, 78 configuration.",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from jobhost_sdk.json_values import decode
 
 from .session import Verb
@@ -27,7 +26,7 @@ def _parsed(_context: click.Context, _parameter: click.Parameter, given: str | N
     except OSError as error:
         raise click.BadParameter(f"{given[1:]} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        hint = "" if given.startswith(("@", "-")) else '; a text needs quotes of its own: --data \'"text"\''
+        hint = "" if given.startswith(("@", "-")) else "; a text needs quotes of its own: --data '\"text\"'"
         raise click.BadParameter(f"is not JSON: {error}{hint}") from error
 
 
@@ -36,7 +35,7 @@ def json_value(text: str) -> Any:
     try:
         return decode(text.encode(errors="surrogateescape"))
     except ValueError as error:
-        raise click.BadParameter(f'is not JSON: {error}; a text needs quotes of its own: \'"text"\'') from error
+        raise click.BadParameter(f"is not JSON: {error}; a text needs quotes of its own: '\"text\"'") from error
 
 
 def _read(given: str) -> bytes:

@@ -38,7 +38,9 @@ class Store:
 def store_options(verb: Verb) -> Verb:
     """Give a verb `--config` and `--queue-url`, together as its argument `store`."""
 
-    @click.option("-c", "--config", type=click.Path(path_type=Path), help="The configuration; default: the nearest jobhost.toml.")
+    @click.option(
+        "-c", "--config", type=click.Path(path_type=Path), help="The configuration; default: the nearest jobhost.toml."
+    )
     @click.option("--queue-url", metavar="URL", help="The store of the queues, such as sqlite:///FILE.")
     @wraps(verb)
     def with_store(config: Path | None, queue_url: str | None, **arguments: Any) -> Any:

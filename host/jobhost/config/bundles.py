@@ -29,7 +29,7 @@ class Pool(Section):
 class Limits(Section):
     """Limits of each child; None is no limit of ours. Sizes in bytes, times in milliseconds."""
 
-    memory: Size | None = None
+    memory: Size = 512 * 1024 * 1024
     cpu_time: Span | None = None
     grace: Delay = 5_000
     processes: Count | None = None

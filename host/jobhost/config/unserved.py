@@ -25,7 +25,6 @@ _WARNED = (
     "bundles.*.read",
     "bundles.*.write",
     "bundles.*.setup",
-    "bundles.*.limits.memory",
     "bundles.*.limits.cpu_time",
     "bundles.*.limits.processes",
     "bundles.*.limits.open_files",

@@ -11,7 +11,9 @@ from jobhost.client import Client
 from jobhost.errors import JobActiveError
 
 
-def for_each(store: Store, ids: Sequence[str], queue: str, change: Callable[[Client, str], Awaitable[str | None]]) -> None:
+def for_each(
+    store: Store, ids: Sequence[str], queue: str, change: Callable[[Client, str], Awaitable[str | None]]
+) -> None:
     """Change each job. `change` gives None if it is done, else why it can't be. Prints the ids that are done."""
 
     async def work(jobs: Client) -> bool:

@@ -26,7 +26,9 @@ _PAGE = 500
 )
 @store_options
 @click.option("-q", "--queue", help="Only jobs of this queue.")
-@click.option("-s", "--state", "states", multiple=True, type=click.Choice(STATES), help="Only jobs in this state (repeatable).")
+@click.option(
+    "-s", "--state", "states", multiple=True, type=click.Choice(STATES), help="Only jobs in this state (repeatable)."
+)
 @click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many jobs.")
 @click.option("--cursor", help="Go on where an earlier list ended.")
 @json_option
@@ -50,7 +52,9 @@ def command(
 class _Listing:
     """Reads page by page. `cursor`: where the next list goes on; None at the end."""
 
-    def __init__(self, jobs: Client, queue: str | None, states: Sequence[State], limit: int, cursor: str | None) -> None:
+    def __init__(
+        self, jobs: Client, queue: str | None, states: Sequence[State], limit: int, cursor: str | None
+    ) -> None:
         self._client, self._queue, self._states, self._left = jobs, queue, states, limit
         self.cursor = cursor
 

@@ -21,7 +21,9 @@ _CLEANABLE = [state for state in STATES if state != "active"]
 @click.argument("name")
 @store_options
 @click.option("-s", "--state", type=click.Choice(_CLEANABLE), default="completed", show_default=True)
-@click.option("--older-than", default="0s", metavar="DURATION", help="Only jobs that have been in the state so long: 12h, 7d.")
+@click.option(
+    "--older-than", default="0s", metavar="DURATION", help="Only jobs that have been in the state so long: 12h, 7d."
+)
 @click.option("-n", "--limit", type=click.IntRange(0), default=0, help="At most so many, the oldest first; 0 is all.")
 def command(store: Store, name: str, state: State, older_than: str, limit: int) -> None:
     """Delete jobs in one state, by age and count. Prints how many."""

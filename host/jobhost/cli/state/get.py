@@ -11,7 +11,9 @@ from jobhost.cli.session import Store, json_option, store_options, with_client
 _MISSING = object()
 
 
-@click.command("get", epilog=examples("jobhost state get global rate", "jobhost state get handler:handlers:resize last"))
+@click.command(
+    "get", epilog=examples("jobhost state get global rate", "jobhost state get handler:handlers:resize last")
+)
 @click.argument("scope")
 @click.argument("key")
 @store_options

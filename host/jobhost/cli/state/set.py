@@ -9,7 +9,9 @@ from jobhost.cli.payload import json_value
 from jobhost.cli.session import Store, store_options, with_client
 
 
-@click.command("set", epilog=examples("jobhost state set global rate 5", "jobhost state set global rate '{\"a\": 1}' --ttl 1h"))
+@click.command(
+    "set", epilog=examples("jobhost state set global rate 5", "jobhost state set global rate '{\"a\": 1}' --ttl 1h")
+)
 @click.argument("scope")
 @click.argument("key")
 @click.argument("value", metavar="JSON")

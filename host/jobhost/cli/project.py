@@ -1,0 +1,34 @@
+"""The configuration of verbs that need the project's handlers, not only its store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .session import Store, Verb
+
+if TYPE_CHECKING:
+    from jobhost.config.document import Config
+
+
+def bundle_option(verb: Verb) -> Verb:
+    """Give a verb `--bundle`, as its argument `bundles`."""
+    text = "Only the handlers of this folder (repeatable)."
+    path = click.Path(exists=True, path_type=Path)
+    return click.option("-b", "--bundle", "bundles", multiple=True, type=path, metavar="DIR", help=text)(verb)
+
+
+def load_project(store: Store, bundles: Sequence[Path], http: str | None = None) -> Config:
+    """Read the configuration, and say on stderr what in it is not served.
+
+    Raises InvalidConfigurationError, also where there is nothing to serve or a bundle's folder is missing.
+    """
+    from jobhost.config.load import served_bundles
+
+    loaded = store.load(bundles=bundles, http=http)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return served_bundles(loaded.config)
