@@ -56,7 +56,7 @@ class Loader {
     try {
       return await import(pathToFileURL(file).href);
     } catch (error) {
-      throw withModuleHint(error, file);
+      throw error instanceof SyntaxError ? explained(error, file) : error;
     }
   }
 
@@ -128,11 +128,21 @@ function readIfThere(file) {
   }
 }
 
-/** Node before 20.19 does not look at the syntax of a .js file. */
-function withModuleHint(error, file) {
-  const isMissed = error instanceof SyntaxError && file.endsWith(".js") && /import statement|Unexpected token 'export'/.test(error.message);
+/** Adds to a syntax error of an ES module what Node tells only when nobody catches it. */
+function explained(error, file) {
+  const isMissed = file.endsWith(".js") && /import statement|Unexpected token 'export'/.test(error.message);
+  // Node before 20.19 does not look at the syntax of a .js file.
   if (isMissed) error.message += ` (Node ${process.version}: name the file .mjs, or put "type": "module" into its package.json)`;
+  if (!error.stack.includes(file)) error.stack = `${placeOf(file)}\n${error.stack}`;
   return error;
+}
+
+/** `file:line` of the syntax error of an ES module. Its message and stack have no line; a second Node has to say it. */
+function placeOf(file) {
+  const { spawnSync } = require("node:child_process");
+  const { stderr } = spawnSync(process.execPath, ["--check", file], { encoding: "utf8", timeout: 5000 });
+  const line = /:(\d+)$/m.exec(String(stderr).split("\n")[0]);
+  return line === null ? "" : `${file}:${line[1]}`;
 }
 
 /** Notes that would greet the user at every start of a child, about forms that are explicitly allowed. */

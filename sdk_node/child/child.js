@@ -156,7 +156,8 @@ class Child {
 
   #validate(params) {
     expect(params, { handler: "str", data: "json" });
-    const problems = this.#bundle.serving(params.handler)?.input?.problems(json(params, "data")) ?? [];
+    const data = json(params, "data");
+    const problems = this.#bundle.serving(params.handler)?.input?.problems(data) ?? [];
     return { problems: encodeJson(problems, "problems") };
   }
 

@@ -42,6 +42,7 @@ function takeStandardStreams() {
 }
 
 function closeOnExec(fd, mode) {
+  fs.fstatSync(fd); // throws EBADF if it is not open
   if (fd <= MARKED_BY_NODE || hasFlag(fd)) return fd;
   const own = reopen(fd, mode);
   if (own === null) throw new Error(`a grandchild could write to fd ${fd}: pass the wire on descriptors up to ${MARKED_BY_NODE}`);

@@ -4,7 +4,7 @@
 const assert = require("node:assert/strict");
 const test = require("node:test");
 const { version } = require("../../sdk_node/package.json");
-const { Host, json } = require("./host.js");
+const { Host, MAIN, json } = require("./host.js");
 
 test("E2: initialize tells protocol, SDK, language, process, handlers and problems", async () => {
   const { host, result, handlers, problems } = await Host.start(["echo.js", "broken_syntax.js"]);
@@ -108,8 +108,10 @@ test("E2: the first call must be initialize", async () => {
 });
 
 test("E2: a wire that is not one is refused", async () => {
-  for (const [fd, reason] of [["text", /JOBHOST_RPC_FD is "text"/], ["9,9", /EBADF|bad file descriptor|Unsupported fd type/i]]) {
-    const { code, stderr } = await new Host({ env: { JOBHOST_RPC_FD: fd } }).exited;
+  const reasons = { text: /JOBHOST_RPC_FD is "text"/, "99,98": /EBADF/, 7: /Unsupported fd type: FILE/ };
+  for (const [fd, reason] of Object.entries(reasons)) {
+    const command = ["bash", "-c", `exec "${process.execPath}" "${MAIN}" 7<"${MAIN}"`];
+    const { code, stderr } = await new Host({ command, env: { JOBHOST_RPC_FD: fd } }).exited;
     assert.equal(code, 70);
     assert.match(stderr, reason);
   }

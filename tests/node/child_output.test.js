@@ -91,7 +91,7 @@ test("E2: neither user code nor a grandchild can write to the wire (descriptors 
 });
 
 test("E2: neither user code nor a grandchild can write to the wire (fd 0 and 1, pipes)", async () => {
-  const command = ["bash", "-c", `cat | "${process.execPath}" "${MAIN}" | cat`];
+  const command = ["bash", "-c", `cat | "${process.execPath}" "${MAIN}" 2> >(cat >&2) | cat`];
   const { host } = await Host.start(["writes_raw.js", "echo.js"], { wire: "stdio", command });
   await host.run("writes_raw", [1, 3, 4, 5, 6, 7, 8]);
   assert.equal(await host.run("echo", "still in step"), "still in step");

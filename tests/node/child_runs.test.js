@@ -65,7 +65,7 @@ test("G4: what a handler throws travels to the host", async () => {
   const thrown = (kind) => failureOf(host.run("throws", kind));
   const error = await thrown("error");
   assert.deepEqual([error.type, error.message, error.retry, error.data], ["RangeError", "too far", null, null]);
-  assert.match(error.stack, /throws\.js:6/);
+  assert.match(error.stack, /throws\.js:4/);
   assert.deepEqual((await thrown("text")).message, "thrown: just text");
   assert.deepEqual((await thrown("unrecoverable")).retry, false);
   assert.deepEqual((await thrown("later")).retry, 300_000);

@@ -141,6 +141,7 @@ class Host {
   /** Shuts the child down as a host does; gives how it exited. */
   async stop() {
     await this.ask("shutdown");
+    this.writer.end();
     return this.exited;
   }
 
