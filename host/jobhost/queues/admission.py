@@ -29,6 +29,13 @@ class Admission:
             for name in names:
                 self._groups_of.setdefault(name, []).append(index)
 
+    def copy(self) -> Admission:
+        """Give one that counts for itself: a claim that has to be tried again starts from the same places."""
+        copy = Admission(others=self._others)
+        copy._free = self._free.copy()
+        copy._groups_of = self._groups_of
+        return copy
+
     def covers(self, count: int) -> bool:
         """Whether `count` jobs have a place whatever their names are: then nobody needs to look at them."""
         return (self._others is None or self._others >= count) and all(free >= count for free in self._free)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Iterable, Sequence
 
 from .job import Event
 
@@ -99,7 +99,7 @@ class Feed:
             for subscription in self._subscriptions:
                 subscription.offer(event)
 
-    async def read(self, queue: str | None, types: Collection[str]) -> AsyncIterator[Event]:
+    async def read(self, queue: str | None, types: Collection[str]) -> AsyncGenerator[Event, None]:
         """Subscribe at the first step, and give events until `close`."""
         subscription = Subscription(queue, types)
         self._subscriptions.append(subscription)

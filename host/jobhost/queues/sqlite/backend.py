@@ -6,8 +6,8 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from itertools import count
+from contextlib import aclosing, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -62,7 +62,247 @@ class SqliteBackend:
         self._writer = Writer(self._path, busy_ms, clock, self._feed, self._bell)
         self._reader = Reader(self._path, busy_ms)
         self._listening: dict[Kind, tuple[int, Callable[[], None]]] = {}
-        marks = count()
-        self._marks = map(lambda prefix, n: f"{prefix}{n:x}", iter(lambda: self._mark_prefix, ""), marks)
-        self._mark_prefix = secrets.token_hex(6) + "-"
-        self._undoing: set[asyncio.Task[object]] = set()
+        self._handle = secrets.token_hex(6)
+        self._claims = 0
+        self._undoing: set[asyncio.Task[list[bool]]] = set()
+
+    @classmethod
+    def from_url(cls, url: str, base_dir: Path) -> SqliteBackend:
+        """Read `sqlite:///FILE`, relative to `base_dir`, or `sqlite:////FILE`, absolute. Raises ConfigurationError."""
+        file = url.removeprefix("sqlite:///")
+        if file == url or not file.strip("/") or "?" in file:
+            raise ConfigurationError(
+                f"queue_url: {url!r}: write sqlite:///jobs.db for a file beside the configuration, sqlite:////var/jobs.db for any other"
+            )
+        if file == ":memory:":
+            raise ConfigurationError("queue_url: for queues in memory write memory://")
+        return cls(base_dir / file)
+
+    async def open(self) -> None:
+        await self._writer.open()
+        try:
+            await self._reader.open()
+        except BackendUnavailableError:
+            await self._writer.close()
+            raise
+        self._bell.open()
+
+    async def close(self) -> None:
+        self._feed.close()
+        for _, stop in self._listening.values():
+            stop()
+        self._listening.clear()
+        await self._writer.close()
+        await self._reader.close()
+        self._bell.close()
+
+    async def _write(self, work: Callable[[Transaction], T], undo: Callable[[T], None] | None = None) -> T:
+        return cast("T", await self._writer.ask(work, undo))
+
+    async def _read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        return cast("T", await self._reader.ask(look))
+
+    # Producing --------------------------------------------------------------------------------------------------
+
+    async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
+        return await self._write(lambda tx: adding.add_jobs(tx, jobs))
+
+    # Working ----------------------------------------------------------------------------------------------------
+
+    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+        self._claims += 1
+        mark = f"{self._handle}{self._claims:x}"
+        claim = partial(claiming.claim, queue=queue, limit=limit, lease_ms=lease_ms, host=host, mark=mark)
+        # A copy for each try: a transaction that failed has taken nothing.
+        return await self._write(lambda tx: claim(tx, admission=admission.copy()), self._hand_back)
+
+    def _hand_back(self, claimed: Claimed) -> None:
+        """Return jobs whose claimer was cancelled while they were taken: else they would wait for their lease to run out."""
+        leases = [Lease(claim.job.queue, claim.job.id, claim.token) for claim in claimed.claims]
+        if leases:
+            task = asyncio.ensure_future(self._return(leases))
+            self._undoing.add(task)
+            task.add_done_callback(self._undoing.discard)
+
+    async def _return(self, leases: list[Lease]) -> list[bool]:
+        try:
+            return await self.settle([Settlement(lease, "waiting", attempt_used=False) for lease in leases])
+        except BackendUnavailableError:
+            return []  # then the leases run out
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return await self._write(lambda tx: settling.settle(tx, settlements))
+
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Renewal]:
+        return await self._write(lambda tx: settling.renew(tx, leases, lease_ms))
+
+    async def recover(
+        self, queue: str, max_stalled: int, keep: Keep | None = None, dead_letter: str | None = None
+    ) -> Recovered:
+        return await self._write(lambda tx: settling.recover(tx, queue, max_stalled, keep, dead_letter))
+
+    def watch(self, queues: Sequence[str], wake: Callable[[str], None]) -> Callable[[], None]:
+        listening = self._listen("wake")
+        listening.__enter__()
+        unwatch = self._feed.watch(queues, wake)
+
+        def stop() -> None:
+            unwatch()
+            listening.__exit__(None, None, None)
+
+        return stop
+
+    async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
+        await self._write(lambda tx: settling.progress(tx, updates))
+
+    async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
+        await self._write(lambda tx: settling.log(tx, lines))
+
+    # Looking ----------------------------------------------------------------------------------------------------
+
+    async def get(self, queue: str, id: str) -> Job | None:
+        return await self._read(lambda db: looking.get(db, queue, id))
+
+    async def jobs(
+        self, queue: str | None = None, states: Sequence[State] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        return await self._read(lambda db: looking.jobs(db, queue, states, limit, cursor))
+
+    async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
+        return await self._read(lambda db: looking.logs(db, queue, id, after))
+
+    async def queues(self) -> list[QueueInfo]:
+        return await self._read(looking.queues)
+
+    async def counts(self, queue: str) -> dict[str, int]:
+        return await self._read(lambda db: looking.counts(db, queue))
+
+    async def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
+        kind: Kind = "cancel" if set(types) == {"cancel"} else "events"
+        with self._listen(kind):
+            async with aclosing(self._feed.read(queue, types)) as events:
+                async for event in events:
+                    yield event
+
+    @contextmanager
+    def _listen(self, kind: Kind) -> Iterator[None]:
+        """Hear other processes as long as anybody here wants to: one socket for each kind."""
+        listeners, stop = self._listening.get(kind) or (0, self._bell.listen(kind, partial(self._hear, kind)))
+        self._listening[kind] = (listeners + 1, stop)
+        try:
+            yield
+        finally:
+            listeners, stop = self._listening.get(kind, (0, stop))
+            if listeners == 1:
+                del self._listening[kind]
+                stop()
+            elif listeners:
+                self._listening[kind] = (listeners - 1, stop)
+
+    def _hear(self, kind: Kind, letters: list[bytes]) -> None:
+        if kind == "wake":
+            queues = queues_in(letters)
+            self._feed.wake(self._feed.watched if queues is None else queues)
+        else:
+            self._feed.publish(events_in(letters))
+
+    # Steering ---------------------------------------------------------------------------------------------------
+
+    async def pause(self, queue: str) -> None:
+        await self._write(lambda tx: steering.pause(tx, queue, True))
+
+    async def resume(self, queue: str) -> None:
+        await self._write(lambda tx: steering.pause(tx, queue, False))
+
+    async def retry(self, queue: str, id: str) -> bool:
+        return await self._write(lambda tx: steering.retry(tx, queue, id))
+
+    async def cancel(self, queue: str, id: str) -> Cancelled:
+        return await self._write(lambda tx: steering.cancel(tx, queue, id))
+
+    async def promote(self, queue: str, id: str) -> bool:
+        return await self._write(lambda tx: steering.promote(tx, queue, id))
+
+    async def remove(self, queue: str, id: str) -> bool:
+        return await self._write(lambda tx: deleting.remove(tx, queue, id))
+
+    async def drain(self, queue: str, delayed: bool = False) -> int:
+        states = [WAITING, PRIORITIZED, DELAYED] if delayed else [WAITING, PRIORITIZED]
+        drained = await self._delete_in(queue, states)
+        await self._write(lambda tx: tx.emit("drained", queue))
+        return drained
+
+    async def clean(self, queue: str, state: State, older_than_ms: int = 0, limit: int = 0) -> int:
+        if state == "active":
+            raise ValueError("active jobs are not cleaned: cancel them")
+        return await self._delete_in(queue, [CODES[state]], self._clock() - older_than_ms, limit, tell=True)
+
+    async def remove_queue(self, queue: str) -> int:
+        removed = 0
+        await self._write(lambda tx: deleting.close_queue(tx, queue))
+        while True:
+            removed += await self._delete_in(queue, list(CODES.values()))
+            if await self._write(lambda tx: deleting.forget_queue(tx, queue)):
+                return removed
+
+    async def _delete_in(
+        self, queue: str, states: Sequence[int], latest: int = EVER, limit: int = 0, tell: bool = False
+    ) -> int:
+        """Delete jobs a chunk at a time. Those of the list that left their state meanwhile stay."""
+        seqs = await self._scan(lambda db: looking.seqs_in(db, queue, states, latest, limit))
+        deleted = 0
+        for start in range(0, len(seqs), CHUNK):
+            some = seqs[start : start + CHUNK]
+            delete = partial(deleting.delete_listed, seqs=some, states=states, latest=latest, tell=tell)
+            deleted += await self._write(delete)
+        return deleted
+
+    async def _scan(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """Look at much: on a connection of its own, so that short reads do not wait behind it."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._scan_now, look)
+
+    def _scan_now(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with closing(connect_reader(self._path, self._busy_ms)) as connection:
+                return look(connection)
+        except sqlite3.Error as error:
+            raise unavailable(error, self._path) from error
+
+    # State ------------------------------------------------------------------------------------------------------
+
+    async def state_get(self, scope: str, key: str) -> Json | None:
+        return await self._read(lambda db: looking.state_get(db, scope, key, self._clock()))
+
+    async def state_set(
+        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
+    ) -> None:
+        await self._write(lambda tx: state.set_value(tx, scope, key, value, ttl_ms, lease))
+
+    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
+        return await self._write(lambda tx: state.delete_value(tx, scope, key, lease))
+
+    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
+        return await self._write(lambda tx: state.increment(tx, scope, key, by, lease))
+
+    async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        return await self._read(lambda db: looking.state_keys(db, scope, cursor, self._clock()))
+
+    async def state_scopes(self) -> list[str]:
+        return await self._read(lambda db: looking.state_scopes(db, self._clock()))
+
+    # Hosts ------------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self, host: HostInfo) -> None:
+        await self._write(lambda tx: state.heartbeat(tx, host))
+
+    async def forget_host(self, id: str) -> None:
+        await self._write(lambda tx: state.forget_host(tx, id))
+
+    async def hosts(self) -> list[HostInfo]:
+        return await self._read(lambda db: looking.hosts(db, self._clock()))
+
+    async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
+        await self._write(lambda tx: state.publish(tx, handlers))
+
+    async def published(self) -> list[PublishedHandler]:
+        return await self._read(looking.published)

@@ -12,7 +12,6 @@ import asyncio
 import os
 import secrets
 import socket
-import stat
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from pathlib import Path
@@ -222,5 +221,7 @@ def events_in(letters: list[bytes]) -> Iterator[Event]:
 
 
 def _unpack(fields: list[msgspec.Raw]) -> Event:
-    head = msgspec.convert([msgspec.json.decode(field) for field in fields[:6]], type=_Fields)
-    return Event(*head, data=bytes(fields[6]) if len(fields) > 6 else None)
+    type, queue, job_id, name, ts, attempt = msgspec.convert(
+        [msgspec.json.decode(field) for field in fields[:6]], type=_Fields
+    )
+    return Event(type, queue, job_id, name, ts, attempt, bytes(fields[6]) if len(fields) > 6 else None)

@@ -31,8 +31,11 @@ _NEXT_DUE = "SELECT min(delay_until) FROM jobs WHERE queue = ? AND state = 2"
 
 _FIRST = "SELECT seq FROM jobs WHERE queue = ? AND state <= 1 ORDER BY priority, rank LIMIT ?"
 _CHOSEN = "SELECT value FROM json_each(?)"
-_TAKE = """UPDATE jobs SET state = 3, token = ?, lease_until = ?, host = ?, started_at = ?, since = ?
-WHERE seq IN ({}) RETURNING seq, rank, """ + JOB
+_TAKE = (
+    """UPDATE jobs SET state = 3, token = ?, lease_until = ?, host = ?, started_at = ?, since = ?
+WHERE seq IN ({}) RETURNING seq, rank, """
+    + JOB
+)
 
 _LINE = "SELECT priority, rank, seq, name FROM jobs WHERE queue = ? AND state <= 1 ORDER BY priority, rank LIMIT ?"
 _FIRST_NAME = "SELECT min(name) FROM jobs WHERE queue = ? AND state <= 1"

@@ -42,11 +42,14 @@ def prune(tx: Transaction, queue: str, state: int, keep: Keep) -> None:
         _delete(tx, _TOO_OLD, (queue, state, tx.now - keep.age_ms, CHUNK))
 
 
-def delete_jobs(tx: Transaction, seqs: Sequence[int], states: Collection[int], latest: int) -> list[Deleted]:
-    """Delete those of some jobs that are still in one of `states`, since `latest` or before."""
-    codes = ", ".join(map(str, sorted(states)))
+def delete_listed(tx: Transaction, seqs: Sequence[int], states: Collection[int], latest: int, tell: bool) -> int:
+    """Delete those of some jobs that are still in one of `states`, since `latest` or before; gives how many. `tell`: by events."""
+    codes = ", ".join(map(str, states))
     still = [seq for (seq,) in tx.execute(_STILL_THERE.format(codes), (json.dumps(seqs), latest))]
-    return _delete(tx, _GIVEN, (json.dumps(still),)) if still else []
+    deleted = _delete(tx, _GIVEN, (json.dumps(still),)) if still else []
+    for _, queue, id, _, _, name in deleted if tell else ():
+        tx.emit("removed", queue, id, name)
+    return len(deleted)
 
 
 def remove(tx: Transaction, queue: str, id: str) -> bool:
@@ -59,14 +62,6 @@ def remove(tx: Transaction, queue: str, id: str) -> bool:
     for deleted in _delete(tx, _GIVEN, (json.dumps([row[0]]),)):
         tx.emit("removed", queue, id, deleted[5])
     return True
-
-
-def clean(tx: Transaction, seqs: Sequence[int], state: int, latest: int) -> int:
-    """Delete those of some jobs that have been in `state` since `latest` or before, and say so."""
-    deleted = delete_jobs(tx, seqs, (state,), latest)
-    for _, queue, id, _, _, name in deleted:
-        tx.emit("removed", queue, id, name)
-    return len(deleted)
 
 
 def close_queue(tx: Transaction, queue: str) -> None:

@@ -75,7 +75,9 @@ class Desk(Generic[Context]):
         self._loop = asyncio.get_running_loop()
         connected: asyncio.Future[None] = self._loop.create_future()
         self._inbox = SimpleQueue()
-        thread = threading.Thread(target=self._main, args=(connected,), name=f"jobhost-{type(self).__name__}", daemon=True)
+        thread = threading.Thread(
+            target=self._main, args=(connected,), name=f"jobhost-{type(self).__name__}", daemon=True
+        )
         thread.start()
         await connected
         self._thread = thread

@@ -43,7 +43,9 @@ def jobs(db: sqlite3.Connection, queue: str | None, states: Sequence[State], lim
 def _newest(db: sqlite3.Connection, queues: list[str], states: list[int], limit: int, before: int) -> list[int]:
     """The newest of each queue and state, merged: each is one short walk along an index."""
     walk = "SELECT seq FROM jobs WHERE queue = ? AND state = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
-    seqs = [seq for queue, state in product(queues, states) for (seq,) in db.execute(walk, (queue, state, before, limit))]
+    seqs = [
+        seq for queue, state in product(queues, states) for (seq,) in db.execute(walk, (queue, state, before, limit))
+    ]
     return sorted(seqs, reverse=True)[:limit]
 
 

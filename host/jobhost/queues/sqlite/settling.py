@@ -138,9 +138,7 @@ def _renew(tx: Transaction, lease: Lease, until: int) -> Renewal:
     return "cancel" if row[0] else "ok"
 
 
-def recover(
-    tx: Transaction, queue: str, max_stalled: int, keep: Keep | None, dead_letter: str | None
-) -> Recovered:
+def recover(tx: Transaction, queue: str, max_stalled: int, keep: Keep | None, dead_letter: str | None) -> Recovered:
     """Take active jobs back whose lease ran out."""
     recovered = Recovered([], [])
     for row in tx.execute(_EXPIRED, (queue, tx.now)).fetchall():

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from ..clock import Clock
-from ..feed import Everything, Feed
+from ..feed import Feed
 from .bell import Bell
 from .desk import TICK_S, Desk, Order
 from .faults import HOPELESS, fault_code, unavailable
@@ -47,7 +47,11 @@ class Writer(Desk[Transaction]):
                 for order in orders:
                     self._serve(connection, [order])
                 return
-            fault = unavailable(error, self._path) if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) else error
+            fault = (
+                unavailable(error, self._path)
+                if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError)
+                else error
+            )
             for order in orders:
                 order.error = fault
         self.tell(self._deliver, orders, tx)
