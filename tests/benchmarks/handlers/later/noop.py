@@ -1,0 +1,2 @@
+async def handler(job, ctx):
+    return {"ok": True, "n": job.data["n"]}

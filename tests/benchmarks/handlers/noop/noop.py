@@ -1,0 +1,2 @@
+def handler(job, ctx):
+    return {"ok": True, "n": job.data["n"]}

@@ -1,0 +1,126 @@
+"""Empties a full queue through a whole host: {"backend", "folder", "isolation", "concurrency", "jobs", "uvloop", "profile"}."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import json
+import logging
+import pstats
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from jobhost.config.document import Config
+from jobhost.dispatch.host import Host
+from jobhost.queues.job import NewJob, Settlement
+from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.sqlite import SqliteBackend
+
+from tests.benchmarks.measure import HANDLERS
+from tests.benchmarks.payload import payload
+
+WARM_UP = 0.1
+"""The part of the jobs after which the clock starts: by then all children run."""
+
+
+class Meter:
+    """Counts settled batches, which costs a job nothing."""
+
+    def __init__(self, jobs: int, profiler: cProfile.Profile | None) -> None:
+        self.jobs = jobs
+        self.first = int(jobs * WARM_UP)
+        self.done = 0
+        self.began: tuple[int, float, float] | None = None
+        self.ended = (0, 0.0, 0.0)
+        self.finished = asyncio.Event()
+        self._profiler = profiler
+
+    def count(self, settled: int) -> None:
+        self.done += settled
+        if self.began is None and self.done >= self.first:
+            self.began = self._now()
+            if self._profiler is not None:
+                self._profiler.enable()
+        if self.done >= self.jobs:
+            if self._profiler is not None:
+                self._profiler.disable()
+            self.ended = self._now()
+            self.finished.set()
+
+    def figures(self) -> dict[str, float]:
+        assert self.began is not None
+        jobs = self.ended[0] - self.began[0]
+        return {"per_s": jobs / (self.ended[1] - self.began[1]), "cpu_us": (self.ended[2] - self.began[2]) * 1e6 / jobs}
+
+    def _now(self) -> tuple[int, float, float]:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return self.done, time.perf_counter(), used.ru_utime + used.ru_stime
+
+
+class Memory(MemoryBackend):
+    meter: Meter
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        held = await super().settle(settlements)
+        self.meter.count(sum(held))
+        return held
+
+
+class Sqlite(SqliteBackend):
+    meter: Meter
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        held = await super().settle(settlements)
+        self.meter.count(sum(held))
+        return held
+
+
+async def measure(setting: dict[str, Any]) -> dict[str, float]:
+    # A child that is replaced every 1,000 runs, as by default, would measure starts; those have a benchmark of their own.
+    table = {
+        "path": HANDLERS / "noop",
+        "isolation": setting["isolation"],
+        "pool": {"children": 2, "max_runs": 10_000_000, "concurrency": 64},
+    }
+    queues = {"default": {"concurrency": setting["concurrency"]}}
+    config = Config.model_validate({"queue_url": "memory://", "bundles": [table], "queues": queues})
+    jobs = setting["jobs"]
+    profiler = cProfile.Profile() if setting.get("profile") else None
+    backend = Memory() if setting["backend"] == "memory" else Sqlite(Path(setting["folder"]) / "jobs.db")
+    backend.meter = Meter(jobs, profiler)
+    await backend.open()
+    new = [NewJob("noop", json.dumps(payload(n)).encode()) for n in range(jobs)]
+    for start in range(0, jobs, 1000):
+        await backend.add(new[start : start + 1000])
+    host = Host(config, backend=backend)
+    await host.start()
+    async with asyncio.timeout(240):
+        await backend.meter.finished.wait()
+    failed = host.failed
+    await host.stop(now=True)
+    if failed:
+        raise RuntimeError(f"{failed} jobs failed")
+    if profiler is not None:
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(setting["profile"])
+    return backend.meter.figures()
+
+
+def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    setting = json.loads(sys.argv[1])
+    if setting.get("uvloop"):
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            print(json.dumps(runner.run(measure(setting))))
+    else:
+        print(json.dumps(asyncio.run(measure(setting))))
+
+
+if __name__ == "__main__":
+    main()
