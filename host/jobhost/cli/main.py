@@ -79,8 +79,10 @@ def _text_and_code(error: Exception) -> tuple[str, int]:
 
 
 def _debug(error: Exception) -> bool:
-    wanted = "--debug" in sys.argv or os.environ.get("JOBHOST_DEBUG", "") not in ("", "0")
-    return wanted and not isinstance(error, (click.ClickException, click.Abort))
+    """Whether to show where an error comes from; the user's own slips have no cause worth showing."""
+    if isinstance(error, (click.ClickException, click.Abort)) and error.__cause__ is None:
+        return False
+    return "--debug" in sys.argv or os.environ.get("JOBHOST_DEBUG", "") not in ("", "0")
 
 
 def _forget_output() -> None:

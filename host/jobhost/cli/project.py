@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,10 @@ def bundle_option(verb: Verb) -> Verb:
     return click.option("-b", "--bundle", "bundles", multiple=True, type=path, metavar="DIR", help=text)(verb)
 
 
-def load_project(store: Store, bundles: Sequence[Path], http: str | None = None) -> Config:
-    """Read the configuration, and say on stderr what in it is not served.
+def load_project(
+    store: Store, bundles: Sequence[Path], http: str | None = None, warn: Callable[[str], None] | None = None
+) -> Config:
+    """Read the configuration, and say what in it is not served: by `warn`, or on stderr.
 
     Raises InvalidConfigurationError, also where there is nothing to serve or a bundle's folder is missing.
     """
@@ -30,5 +32,9 @@ def load_project(store: Store, bundles: Sequence[Path], http: str | None = None)
 
     loaded = store.load(bundles=bundles, http=http)
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        (warn or _print_warning)(str(warning))
     return served_bundles(loaded.config)
+
+
+def _print_warning(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)

@@ -61,11 +61,11 @@ def command(
     """Take jobs from queues and run their handlers, until SIGTERM or SIGINT: running jobs may end, a second signal stops now."""
     if fail and not burst:
         raise click.UsageError("--fail goes with --burst: a host that serves on has no end to judge")
-    config = load_project(store, bundles, http)
 
     from jobhost.logs import set_up
 
     log = set_up(log_format, log_level)
+    config = load_project(store, bundles, http, lambda text: log.warning("config.warning", text=text))
 
     from jobhost.dispatch.host import Host
 
