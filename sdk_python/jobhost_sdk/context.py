@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from .port import Port, SyncPort
+    from .port import Notified, Port, SyncPort
     from .services import Services
 
 
@@ -160,7 +160,7 @@ class SetupContext:
 
     __slots__ = ("logger", "services")
 
-    def __init__(self, services: Services, port: Port | SyncPort, max_line: int = MAX_LINE) -> None:
+    def __init__(self, services: Services, port: Notified, max_line: int = MAX_LINE) -> None:
         self.services = services
         self.logger = Logger(port, max_line)
 

@@ -9,8 +9,7 @@ from .calling import adapted, is_async
 from .errors import ConfigurationError
 from .failure import line_in, one_line
 from .forms import Found, handlers_in, hook_in
-from .handlers import MARK
-from .handlers import SETTINGS, Handler, unknown_setting
+from .handlers import MARK, SETTINGS, Handler, unknown_setting
 from .json_values import encode
 from .modules import BundleModules
 

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .port import Port, SyncPort
+    from .port import Notified
 
 LEVELS = ("debug", "info", "warning", "error")
 MAX_LINE = 16_384
@@ -52,7 +52,7 @@ class Logger:
 
     __slots__ = ("_max_line", "_port")
 
-    def __init__(self, port: Port | SyncPort, max_line: int = MAX_LINE) -> None:
+    def __init__(self, port: Notified, max_line: int = MAX_LINE) -> None:
         self._port = port
         self._max_line = max_line
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import PathFinder
 
@@ -68,7 +67,8 @@ class Lender:
         if own is not None and own.origin != os.path.join(folder, "__init__.py"):
             return own
         if name in self._kept:
-            return ModuleSpec(name, self, origin=folder)
+            loader: Any = self
+            return ModuleSpec(name, loader, origin=folder)
         return PathFinder.find_spec(name, [os.path.dirname(folder)])
 
     def _own_spec(self, name: str) -> ModuleSpec | None:

@@ -113,21 +113,27 @@ class Channel:
         """Block until `waiter.done`, reading what arrives or waiting for the thread that does."""
         while not waiter.done:
             if self._reading.acquire(False):
-                try:
-                    while not waiter.done:
-                        self._wait_readable()
-                        self._receive()
-                finally:
-                    self._leave()
-                if self._look_again:
-                    self.receive()
+                self._lead(waiter)
             else:
-                self._sleepers.append(waiter)
-                if self._reading.locked() and not waiter.done:
-                    waiter.sleep()
-                self._sleepers.remove(waiter)
+                self._follow(waiter)
         if self._sleepers:
             self._wake_next()
+
+    def _lead(self, waiter: Waiter) -> None:
+        try:
+            while not waiter.done:
+                self._wait_readable()
+                self._receive()
+        finally:
+            self._leave()
+        if self._look_again:
+            self.receive()
+
+    def _follow(self, waiter: Waiter) -> None:
+        self._sleepers.append(waiter)
+        if self._reading.locked() and not waiter.done:
+            waiter.sleep()
+        self._sleepers.remove(waiter)
 
     def _leave(self) -> None:
         self._reading.release()
@@ -150,11 +156,11 @@ class Channel:
             self.die(HANGUP, "")
         try:
             for event in self.peer.receive(data):
-                if type(event) is Request:
+                if isinstance(event, Request):
                     self.on_request(event)
-                elif type(event) is Response:
+                elif isinstance(event, Response):
                     event.cookie.settle(event.error, event.result)
-                elif type(event) is Notification:
+                else:
                     self.on_notification(event)
         except ProtocolError as error:
             self.die(VIOLATION, f"the host broke the protocol: {error}")

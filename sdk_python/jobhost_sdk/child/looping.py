@@ -80,7 +80,7 @@ class Looping(Session):
 
     # Between threads
 
-    def on_thread(self, call: Callable[..., None], *arguments: Any) -> None:
+    def on_thread(self, call: Callable[..., object], *arguments: Any) -> None:
         """Call on the loop's thread, now if this is it."""
         if get_ident() == self._thread:
             call(*arguments)

@@ -79,6 +79,10 @@ class Session:
         """Take a run back that waits for its turn; false if it has started."""
         raise NotImplementedError
 
+    def run(self) -> None:
+        """Serve until `shutdown` is answered."""
+        raise NotImplementedError
+
     def kick(self) -> None:
         """See to it that what was put on the channel is sent soon."""
         raise NotImplementedError
@@ -109,21 +113,22 @@ class Session:
         token, name = params.get("run"), params.get("handler")
         job, context = params.get("job"), params.get("context")
         if type(token) is not str or type(name) is not str or type(job) is not dict or type(context) is not dict:
-            return self._invalid(request, "execute takes run, handler, job and context")
+            return self._refuse_params(request, "execute takes run, handler, job and context")
         for key, kind in _JOB:
             if type(job.get(key)) is not kind:
-                return self._invalid(request, f"{key!r} of the job is not {kind.__name__}")
+                return self._refuse_params(request, f"{key!r} of the job is not {kind.__name__}")
         if type(context.get("idempotency_key")) is not str:
-            return self._invalid(request, "'idempotency_key' of the context is not str")
+            return self._refuse_params(request, "'idempotency_key' of the context is not str")
         handler = self.loaded.handlers.get(name)
         if handler is None:
-            return self._invalid(request, f"no handler {name!r}")
+            return self._refuse_params(request, f"no handler {name!r}")
         if token in self.live:
-            return self._invalid(request, "the run is live already")
+            return self._refuse_params(request, "the run is live already")
         return self.run_types[handler.kind](self, request.id, token, handler, job, context)
 
-    def _invalid(self, request: Request, message: str) -> None:
+    def _refuse_params(self, request: Request, message: str) -> Run | None:
         self.refuse(request.id, "InvalidParamsError", message)
+        return None
 
     def _cancel(self, params: dict[str, Any]) -> None:
         run = self.live.get(params["run"]) if type(params.get("run")) is str else None
@@ -174,7 +179,9 @@ class Session:
 
     def prepared(self, run: Run, kind: type[Context] | type[SyncContext]) -> tuple[Job, Any]:
         """Give what the handler is called with; raises InvalidJobDataError if it does not take the data."""
-        assert run.job is not None and run.context is not None and run.handler is not None
+        assert run.handler is not None
+        assert run.job is not None
+        assert run.context is not None
         job = Job(run.job)
         if run.handler.validate is not None:
             job._data = run.handler.validate(run.job["data"])
@@ -195,8 +202,8 @@ class Session:
             self.answer(run.id, text)
         except ProtocolError:
             most = self.options.max_frame
-            error = InvalidValueError("result", f"{len(text)} bytes do not fit a frame of {most}")
-            self._answer_error(run.id, error_map(error))
+            too_large = InvalidValueError("result", f"{len(text)} bytes do not fit a frame of {most}")
+            self._answer_error(run.id, error_map(too_large))
 
     def fail(self, run: Run, error: BaseException) -> None:
         described = error_map(error)

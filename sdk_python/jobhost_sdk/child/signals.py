@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from _signal import SIGINT, SIGURG, siginterrupt, signal
+from _signal import SIGINT, SIGURG, siginterrupt, signal  # type: ignore[import-not-found]  # `signal` brings `enum`
 from _thread import stack_size, start_new_thread
 
 from .. import output
