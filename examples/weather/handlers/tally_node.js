@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import { defineHandler } from "@jobhost/sdk";
 
 /** Rows between two checkpoints: what a run that is cut off loses at most. */
-const ROWS_AT_ONCE = 1_000;
+const ROWS_AT_ONCE = 500;
 
 /** Tallies a chunk of the days, by kind of weather, as `tally_python.py` does. */
 export default defineHandler({ name: "tally.node", timeout: "1m" }, async (job, ctx) => {

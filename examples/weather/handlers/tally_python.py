@@ -5,7 +5,7 @@ from itertools import islice
 
 from jobhost_sdk import handler
 
-ROWS_AT_ONCE = 1_000
+ROWS_AT_ONCE = 500
 """Rows between two checkpoints: what a run that is cut off loses at most."""
 
 

