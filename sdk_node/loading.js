@@ -60,13 +60,13 @@ class Loader {
     }
   }
 
-  #loadTypeScript(file) {
-    if (!process.features.typescript) this.#useTsx(file);
+  async #loadTypeScript(file) {
+    if (!process.features.typescript) await this.#useTsx(file);
     return this.#import(file, fs.readFileSync(file, "utf8"));
   }
 
   /** The bundle's own tsx, where this Node does not load TypeScript itself. */
-  #useTsx(file) {
+  async #useTsx(file) {
     if (this.#tsx) return;
     const bundleRequire = Module.createRequire(path.join(this.#root, "_"));
     let found;
@@ -77,7 +77,12 @@ class Loader {
       throw new Error(`Node ${process.version} cannot load ${extension}: use Node 22.18 or later, or add "tsx" to the bundle's package.json`);
     }
     lendToImport();
-    for (const name of found) bundleRequire(name).register();
+    const [forRequire, forImport] = found;
+    bundleRequire(forRequire).register();
+    // Its CommonJS build does not find its own loader; the ES module lies beside it.
+    const { pathToFileURL } = require("node:url");
+    const api = await import(pathToFileURL(forImport.replace(/\.cjs$/, ".mjs")).href);
+    api.register();
     this.#tsx = true;
   }
 }

@@ -2,9 +2,10 @@
 /** The child from its first frame to its exit. */
 
 const assert = require("node:assert/strict");
+const path = require("node:path");
 const test = require("node:test");
 const { version } = require("../../sdk_node/package.json");
-const { Host, MAIN, json } = require("./host.js");
+const { FIXTURES, Host, MAIN, json } = require("./host.js");
 
 test("E2: initialize tells protocol, SDK, language, process, handlers and problems", async () => {
   const { host, result, handlers, problems } = await Host.start(["echo.js", "broken_syntax.js"]);
@@ -105,6 +106,14 @@ test("E2: the first call must be initialize", async () => {
   const { code, stderr } = await host.exited;
   assert.equal(code, 70);
   assert.match(stderr, /ping before initialize is answered/);
+});
+
+test("E2: a frame that has begun must be complete in time", async () => {
+  const host = new Host({ wire: "socket", command: [process.execPath, path.join(FIXTURES, "impatient_child.js")] });
+  host.send([2, "cancel", {}]);
+  host.writer.write(Buffer.from("00000005940000", "hex"));
+  const { code, stderr } = await host.exited;
+  assert.deepEqual([code, stderr], [70, "a frame is not complete after 50 ms\n"]);
 });
 
 test("E2: a wire that is not one is refused", async () => {
