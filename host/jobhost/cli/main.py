@@ -40,13 +40,19 @@ class Root(LazyGroup):
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _forget_output()
-            code = NO_READER
         except Exception as error:  # noqa: BLE001 - whatever it is, a user gets one message and not a traceback
             code = _told(error)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb. Output that nobody reads ends it here, before click makes the exit code of a failed job of it."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+            raise click.exceptions.Exit(NO_READER) from None
+        return result
 
 
 def _told(error: Exception) -> int:
