@@ -57,10 +57,12 @@ class Row:
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
 
-def program(name: str, **argument: Any) -> Figures:
+def program(name: str, environment: Mapping[str, str] | None = None, **argument: Any) -> Figures:
     """Run one of `programs` and give what it prints."""
     command = [sys.executable, "-m", f"tests.benchmarks.programs.{name}", json.dumps(argument)]
-    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(**environment or {}), capture_output=True, text=True, timeout=PATIENCE
+    )
     if done.returncode:
         raise RuntimeError(f"{name} {argument} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])

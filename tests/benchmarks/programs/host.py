@@ -1,11 +1,13 @@
-"""Empties a full queue through a whole host: {"backend", "folder", "isolation", "concurrency", "jobs", "uvloop", "profile"}."""
+"""Empties a full queue through a whole host.
+
+{"handler", "backend", "folder", "isolation", "concurrency", "jobs", "uvloop", "profile": how many functions to list on stderr}
+"""
 
 from __future__ import annotations
 
 import asyncio
 import cProfile
 import json
-import logging
 import pstats
 import resource
 import sys
@@ -14,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
 from jobhost.config.document import Config
 from jobhost.dispatch.host import Host
+from jobhost.logs import set_up
 from jobhost.queues.job import NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
 from jobhost.queues.sqlite import SqliteBackend
@@ -82,8 +84,10 @@ class Sqlite(SqliteBackend):
 
 async def measure(setting: dict[str, Any]) -> dict[str, float]:
     # A child that is replaced every 1,000 runs, as by default, would measure starts; those have a benchmark of their own.
+    handler = setting.get("handler", "noop")
     table = {
-        "path": HANDLERS / "noop",
+        "path": HANDLERS / handler,
+        "env": ["BENCH_LOG"],
         "isolation": setting["isolation"],
         "pool": {"children": 2, "max_runs": 10_000_000, "concurrency": 64},
     }
@@ -94,10 +98,10 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
     backend = Memory() if setting["backend"] == "memory" else Sqlite(Path(setting["folder"]) / "jobs.db")
     backend.meter = Meter(jobs, profiler)
     await backend.open()
-    new = [NewJob("noop", json.dumps(payload(n)).encode()) for n in range(jobs)]
+    new = [NewJob(handler, json.dumps(payload(n)).encode()) for n in range(jobs)]
     for start in range(0, jobs, 1000):
         await backend.add(new[start : start + 1000])
-    host = Host(config, backend=backend)
+    host = Host(config, backend=backend, log=set_up(None, "info"))
     await host.start()
     async with asyncio.timeout(240):
         await backend.meter.finished.wait()
@@ -111,7 +115,6 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     setting = json.loads(sys.argv[1])
     if setting.get("uvloop"):
         import uvloop

@@ -1,2 +1,5 @@
+# mypy: allow-untyped-defs
+
+
 async def handler(job, ctx):
     return {"ok": True, "n": job.data["n"]}

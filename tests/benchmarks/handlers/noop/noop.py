@@ -1,2 +1,5 @@
+# mypy: allow-untyped-defs
+
+
 def handler(job, ctx):
     return {"ok": True, "n": job.data["n"]}

@@ -1,0 +1,48 @@
+"""Starts a child until it has answered `initialize`, and a bare interpreter, in turn: {"times"}. Prints medians in ms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import cast
+
+from jobhost_runtimes.bundle import BundleSpec
+from jobhost_runtimes.child import Child
+from jobhost_runtimes.deadlines import Deadlines
+from jobhost_runtimes.services import Services
+
+from tests.benchmarks.measure import HANDLERS
+
+
+class _NoServices:
+    methods: tuple[str, ...] = ()
+
+
+async def measure(times: int) -> dict[str, float]:
+    bundle = BundleSpec("noop", HANDLERS / "noop", "python", files=("noop.py",))
+    deadlines = Deadlines(asyncio.get_running_loop())
+    ours: list[float] = []
+    bare: list[float] = []
+    for _ in range(times):
+        child = Child(bundle, cast(Services, _NoServices()), deadlines, lambda _child: None, lambda _child: None)
+        began = time.perf_counter()
+        await child.start()
+        ours.append(time.perf_counter() - began)
+        await child.stop()
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
+        bare.append(time.perf_counter() - began)
+    deadlines.close()
+    return {"child_ms": median(ours) * 1000, "bare_ms": median(bare) * 1000}
+
+
+def main() -> None:
+    print(json.dumps(asyncio.run(measure(json.loads(sys.argv[1])["times"]))))
+
+
+if __name__ == "__main__":
+    main()
