@@ -23,13 +23,9 @@ Deleted = tuple[int, str, str, int, int, str]
 
 _DELETE = "DELETE FROM jobs WHERE seq IN ({}) RETURNING seq, queue, id, created_at, state, name"
 _GIVEN = "SELECT value FROM json_each(?)"
-_TOO_MANY = (
-    "SELECT seq FROM jobs WHERE queue = ? AND state = ? AND finished_at IS NOT NULL ORDER BY finished_at, seq LIMIT ?"
-)
-_TOO_OLD = (
-    "SELECT seq FROM jobs WHERE queue = ? AND state = ? AND finished_at IS NOT NULL AND finished_at < ? "
-    "ORDER BY finished_at LIMIT ?"
-)
+_FINISHED = "SELECT seq FROM jobs INDEXED BY jobs_finished WHERE queue = ? AND state = ? AND finished_at IS NOT NULL"
+_TOO_MANY = _FINISHED + " ORDER BY finished_at, seq LIMIT ?"
+_TOO_OLD = _FINISHED + " AND finished_at < ? ORDER BY finished_at LIMIT ?"
 _STILL_THERE = "SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(?)) AND state IN ({}) AND since <= ?"
 
 

@@ -42,7 +42,7 @@ def jobs(db: sqlite3.Connection, queue: str | None, states: Sequence[State], lim
 
 def _newest(db: sqlite3.Connection, queues: list[str], states: list[int], limit: int, before: int) -> list[int]:
     """The newest of each queue and state, merged: each is one short walk along an index."""
-    walk = "SELECT seq FROM jobs WHERE queue = ? AND state = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
+    walk = "SELECT seq FROM jobs INDEXED BY jobs_listed WHERE queue = ? AND state = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
     seqs = [
         seq for queue, state in product(queues, states) for (seq,) in db.execute(walk, (queue, state, before, limit))
     ]
@@ -51,8 +51,8 @@ def _newest(db: sqlite3.Connection, queues: list[str], states: list[int], limit:
 
 def seqs_in(db: sqlite3.Connection, queue: str, states: Sequence[int], latest: int, limit: int) -> list[int]:
     """The jobs that have been in one of `states` since `latest` or before, the oldest first. `limit` 0: all."""
-    codes = ", ".join(map(str, states))
-    select = f"SELECT seq FROM jobs WHERE queue = ? AND state IN ({codes}) AND since <= ? ORDER BY since, seq LIMIT ?"
+    which = f"queue = ? AND state IN ({', '.join(map(str, states))}) AND since <= ?"
+    select = f"SELECT seq FROM jobs INDEXED BY jobs_listed WHERE {which} ORDER BY since, seq LIMIT ?"
     return [seq for (seq,) in db.execute(select, (queue, latest, limit or -1))]
 
 
