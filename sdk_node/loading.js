@@ -38,6 +38,16 @@ class Loader {
    * @returns {Promise<any>} what the file exports
    */
   async load(file) {
+    const exit = process.exit;
+    process.exit = refuseToExit;
+    try {
+      return await this.#load(file);
+    } finally {
+      process.exit = exit;
+    }
+  }
+
+  async #load(file) {
     if (/\.[cm]?ts$/.test(file)) return this.#loadTypeScript(file);
     if (file.endsWith(".cjs")) return require(file);
     const source = fs.readFileSync(file, "utf8");
@@ -85,6 +95,11 @@ class Loader {
     api.register();
     this.#tsx = true;
   }
+}
+
+/** A script that lies among the handlers is a problem of that file, not the end of the child. */
+function refuseToExit(code = 0) {
+  throw new Error(`the file called process.exit(${code}) while it was loaded`);
 }
 
 /** `require("@jobhost/sdk")` is this folder, from wherever it is asked for. */

@@ -15,7 +15,7 @@ const BACKLOG = 1024 * 1024;
 /** Ends a line of which the rest was dropped. */
 const CUT = "… [cut]";
 
-const DEFAULTS = { rate: 200, burst: 1000, maxLine: 16 * 1024 };
+const DEFAULTS = { rate: 1000, burst: 5000, maxLine: 16 * 1024 };
 
 class Logs {
   #link;

@@ -14,6 +14,9 @@ const { Setup } = require("./setup.js");
 const PROTOCOL = 1;
 const SDK = "jobhost-sdk-node 0.1.0";
 
+/** The exit code when the host is gone. */
+const HANG_UP = 1;
+
 /** Where printed text belongs whose run is over: to none, even if one other run is live. */
 const OVER = Object.freeze({ live: false });
 
@@ -23,6 +26,7 @@ class Child {
   #bundle = null;
   #setup = null;
   #isInitialized = false;
+  #isEnding = false;
   #exit;
 
   /**
@@ -34,7 +38,7 @@ class Child {
     this.runs = new Runs(this);
     this.link = new Link(wire, {
       onCall: (id, method, params) => this.#dispatch(id, method, params),
-      onEnd: () => exit(0),
+      onEnd: () => exit(this.#isEnding ? 0 : HANG_UP),
       onViolation: (error) => exit(70, error.message),
     });
   }
@@ -167,6 +171,7 @@ class Child {
 
   async #shutdown() {
     await this.#setup.undo();
+    this.#isEnding = true;
     this.sayLast();
     // After the answer, which is sent when this returns.
     setImmediate(() => this.link.flush(() => this.#exit(0)));

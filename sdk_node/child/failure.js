@@ -1,9 +1,12 @@
 "use strict";
 /** What was thrown, as the `error` of a response: type, message, stack, whether to retry, and the user's own facts. */
 
+const path = require("node:path");
 const { isNamed } = require("../errors.js");
 const { encodeJson } = require("../json_values.js");
 const { clip } = require("../text.js");
+
+const SDK = path.dirname(__dirname) + path.sep;
 
 const MAX_TYPE = 200;
 const MAX_MESSAGE = 16 * 1024;
@@ -39,15 +42,23 @@ function isErrorLike(thrown) {
   return typeof thrown === "object" && thrown !== null && (thrown instanceof Error || typeof thrown.message === "string");
 }
 
-/** A class that sets no `name` inherits "Error": then the constructor says more. */
+/** What the host refused is known by the host's name for it. A class that sets no `name` inherits "Error": then the constructor says more. */
 function typeOf(error) {
   const { name } = error;
+  if (name === "CallError" && typeof error.type === "string") return error.type;
   const hasName = typeof name === "string" && name !== "" && name !== "Error";
   return hasName ? name : String(error.constructor?.name || "Error");
 }
 
 function stackOf(thrown) {
-  return typeof thrown?.stack === "string" ? clip(thrown.stack, MAX_STACK) : "";
+  if (typeof thrown?.stack !== "string") return "";
+  const lines = clip(thrown.stack, MAX_STACK).split("\n");
+  return lines.filter((line) => !isOurFrame(line)).join("\n");
+}
+
+/** The author's frames are of interest, not those of the SDK that called them. */
+function isOurFrame(line) {
+  return /^\s+at /.test(line) && line.includes(SDK);
 }
 
 function retryOf(thrown) {

@@ -11,9 +11,12 @@ const { takeWire } = require("./descriptors.js");
 /** The host's answer to a violation is to kill, ours is to go: sysexits' EX_SOFTWARE. */
 const VIOLATION = 70;
 
+/** Kept, because user code may replace it. */
+const end = process.exit.bind(process);
+
 function exit(code, reason) {
   if (reason !== undefined) fs.writeSync(2, `jobhost: ${reason}\n`);
-  process.exit(code);
+  end(code);
 }
 
 function main() {

@@ -9,6 +9,9 @@ const { encodeJson } = require("../json_values.js");
 const { toFailure } = require("./failure.js");
 const { Run } = require("./run.js");
 
+/** Invalid fields named in a message; `fields` has them all. */
+const MAX_TOLD = 5;
+
 class Runs {
   #child;
   /** @type {Map<string, Run>} */
@@ -112,8 +115,9 @@ function checkInput(handler, data) {
   if (handler.input === null) return;
   const fields = handler.input.problems(data);
   if (fields.length === 0) return;
-  const [{ field, message }] = fields;
-  throw new InvalidJobDataError(`the data of the job is not valid: ${field || "data"}: ${message}`, fields);
+  const told = fields.slice(0, MAX_TOLD).map(({ field, message }) => (field === "" ? message : `${field}: ${message}`));
+  const more = fields.length > MAX_TOLD ? ` (and ${fields.length - MAX_TOLD} more)` : "";
+  throw new InvalidJobDataError(told.join("; ") + more, fields);
 }
 
 module.exports = { Runs };

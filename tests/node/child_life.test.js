@@ -33,7 +33,7 @@ test("E2: end of file ends the child, whatever its handlers do", async () => {
   host.run("gate").catch(() => {});
   await host.untilAsked("ctx.state.get");
   const { code, signal } = await host.hangUp();
-  assert.deepEqual([code, signal], [0, null]);
+  assert.deepEqual([code, signal], [1, null]);
 });
 
 test("A9: setup provides services, a missing one is a ConfigurationError, teardown runs at shutdown", async () => {

@@ -66,6 +66,7 @@ test("G4: what a handler throws travels to the host", async () => {
   const error = await thrown("error");
   assert.deepEqual([error.type, error.message, error.retry, error.data], ["RangeError", "too far", null, null]);
   assert.match(error.stack, /throws\.js:4/);
+  assert.doesNotMatch(error.stack, /sdk_node/);
   assert.deepEqual((await thrown("text")).message, "thrown: just text");
   assert.deepEqual((await thrown("unrecoverable")).retry, false);
   assert.deepEqual((await thrown("later")).retry, 300_000);
@@ -74,12 +75,14 @@ test("G4: what a handler throws travels to the host", async () => {
 });
 
 test("G4: data that does not satisfy the schema fails without a retry, with its fields", async () => {
-  const { host } = await Host.start(["input.js"]);
+  const { host } = await Host.start(["input.js", "many_inputs.js"]);
   assert.equal(await host.run("input", { width: 4 }), 4);
+  const many = await failureOf(host.run("many_inputs", [1, 2, 3, 4, 5, 6]));
+  assert.match(many.message, /^\[0\]: .*; \[4\]: .* \(and 1 more\)$/);
   const failure = await failureOf(host.run("input", { width: "4" }));
   assert.deepEqual([failure.type, failure.retry], ["InvalidJobDataError", false]);
   assert.deepEqual(failure.data.fields.map(({ field }) => field), ["width"]);
-  assert.match(failure.message, /^the data of the job is not valid: width: /);
+  assert.match(failure.message, /^width: /);
   await host.hangUp();
 });
 
@@ -194,6 +197,10 @@ test("E2: a refusal of the host is an error in the handler", async () => {
     throw { type: "StateLimitError", message: "over 64 KiB", data: Buffer.from('{"limit":65536}') };
   };
   assert.deepEqual(await host.run("refused"), ["StateLimitError", "StateLimitError", "over 64 KiB", { limit: 65536 }]);
+  host.answers["ctx.state.set"] = () => {
+    throw { type: "OutOfDiskError", message: "full" };
+  };
+  assert.deepEqual(await host.run("refused"), ["CallError", "OutOfDiskError", "full", null]);
   await host.hangUp();
 });
 

@@ -62,15 +62,16 @@ test("A2: a file that defines no handler is ignored", async () => {
 });
 
 test("A5: a broken handler file does not stop the rest", async () => {
-  const bundle = await discover(FIXTURES, ["broken_syntax.js", "throws_while_loading.js", "missing.js", "broken_syntax.mjs", "echo.js"]);
+  const bundle = await discover(FIXTURES, ["broken_syntax.js", "throws_while_loading.js", "missing.js", "broken_syntax.mjs", "script.js", "echo.js"]);
   assert.deepEqual([...bundle.handlers.keys()], ["echo"]);
-  const [syntax, throwing, missing, esm] = bundle.problems;
+  const [syntax, throwing, missing, esm, script] = bundle.problems;
   assert.deepEqual([syntax.file, syntax.line], ["broken_syntax.js", 4]);
   assert.match(syntax.error, /^SyntaxError: /);
   assert.deepEqual([throwing.file, throwing.line], ["throws_while_loading.js", 3]);
   assert.equal(throwing.error, "TypeError: Cannot read properties of undefined (reading 'handler')");
   assert.match(missing.error, /ENOENT/);
   assert.deepEqual([esm.file, esm.line], ["broken_syntax.mjs", 3]);
+  assert.deepEqual([script.line, script.error], [2, "Error: the file called process.exit(0) while it was loaded"]);
 });
 
 test("A4: two handlers of one name are a problem that names both files", async () => {

@@ -109,4 +109,5 @@ test("G4: a refused call is an error of the host's type", () => {
   assert.deepEqual([error.name, error.type, error.message, error.data], ["StateLimitError", "StateLimitError", "64 KiB", { limit: 1 }]);
   const other = callError({ type: "Later", message: null }, null);
   assert.deepEqual([other.constructor, other.type, other.message], [sdk.CallError, "Later", ""]);
+  assert.deepEqual([toFailure(other).type, toFailure(error).type, toFailure(error).data], ["Later", "StateLimitError", null]);
 });
