@@ -76,7 +76,7 @@ def _timeout_ms(timeout: Duration) -> int:
 
 
 def _backoff(backoff: Duration | Mapping[str, Any]) -> Json:
-    from jobhost.config.retry import backoff_json  # pydantic, for the few who say it job by job
+    from jobhost.config.retry import backoff_json  # only for the few who say it job by job
 
     return backoff_json(dict(backoff) if isinstance(backoff, Mapping) else backoff)
 

@@ -46,8 +46,8 @@ def test_worker_concurrency_fills_a_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("WORKER_CONCURRENCY", "many", "defaults.concurrency: should be a valid integer, not 'many'"),
-        ("JOBHOST_CONCURRENCY", "0", "defaults.concurrency: should be greater than or equal to 1, not 0"),
+        ("WORKER_CONCURRENCY", "many", "defaults.concurrency: should be a whole number, not 'many'"),
+        ("JOBHOST_CONCURRENCY", "0", "defaults.concurrency: should be 1 or more, not 0"),
         (
             "JOBHOST_SHUTDOWN_TIMEOUT",
             "15",

@@ -155,8 +155,8 @@ def test_what_code_declares_is_checked_by_the_same_model() -> None:
     assert (options.queue, options.timeout) == ("q", None)
     assert problems == [
         'timeout: 30 has no unit: write "30s" for seconds or "30ms" for milliseconds',
-        "concurrency: should be greater than or equal to 1, not 0",
         "retires: unknown key (nearest known: requires)",
+        "concurrency: should be 1 or more, not 0",
     ]
 
 

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field
-
+from . import units
 from .bundles import Bundle
 from .handlers import HandlerOptions
 from .queues import Queue
-from .units import Delay, Section, Text
+from .schema import ListOf, NamedTables, Table, key, table
 from .urls import checked_url
 
 DEFAULT_URL = "sqlite:///.jobhost/jobhost.db"
 DEFAULT_HTTP = "127.0.0.1:9091"
 
 
-def _address(value: str) -> str:
-    _, colon, port = value.rpartition(":")
+def _address(value: object) -> str:
+    _, colon, port = units.name(value).rpartition(":")
     if value != "off" and not (colon and port.isascii() and port.isdigit() and int(port) < 2**16):
         raise ValueError(f'{value!r} is not an address: write "HOST:PORT" or "off"')
+    return units.name(value)
+
+
+def _route(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"should be a table, not {units.shown(value)}")
     return value
 
 
-class Document(Section):
+def _uid_range(value: object) -> list[int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"should be [FIRST, LAST], not {units.shown(value)}")
+    return [units.whole(1)(uid) for uid in value]
+
+
+@table
+class Document(Table):
     """The keys of the file. `shutdown_timeout` in milliseconds."""
 
-    queue_url: Annotated[str, AfterValidator(checked_url)] = DEFAULT_URL
-    prefix: Text = "bull"
-    http: Annotated[str, AfterValidator(_address)] = DEFAULT_HTTP
-    shutdown_timeout: Delay = 15_000
-    bundles: list[Bundle] = Field(default_factory=list)
-    queues: dict[str, Queue] = Field(default_factory=dict)
-    handlers: dict[str, HandlerOptions] = Field(default_factory=dict)
-    defaults: Queue = Queue()
-    routes: list[dict[str, Any]] = Field(default_factory=list)
-    uid_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    queue_url: str = key(checked_url, default=DEFAULT_URL)
+    prefix: str = key(units.name, default="bull")
+    http: str = key(_address, default=DEFAULT_HTTP)
+    shutdown_timeout: int = key(units.delay, default=15_000)
+    bundles: list[Bundle] = key(ListOf(Bundle), factory=list)
+    queues: dict[str, Queue] = key(NamedTables(Queue), factory=dict)
+    handlers: dict[str, HandlerOptions] = key(NamedTables(HandlerOptions), factory=dict)
+    defaults: Queue = key(Queue, factory=Queue)
+    routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)
+    uid_range: list[int] | None = key(_uid_range, default=None)
 
 
+@table
 class Config(Document):
     """A document and where it came from. `source`: its file, None without one; `base_dir`: what its paths are relative to."""
 
-    source: Annotated[Path, Field(strict=False)] | None = None
-    base_dir: Annotated[Path, Field(strict=False)] = Field(default_factory=Path.cwd)
+    source: Path | None = None
+    base_dir: Path = field(default_factory=Path.cwd)

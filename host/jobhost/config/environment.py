@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .document import Document
 from .problems import KeyPath, Problem, nearest
-from .queues import Queue
+from .queues import QUEUE_KEYS
 from .urls import absolute_url
 
 _OTHERS = frozenset({"JOBHOST_CONFIG", "JOBHOST_DEBUG", "JOBHOST_LOG_FORMAT", "JOBHOST_LOG_LEVEL", "JOBHOST_RPC_FD"})
@@ -25,8 +25,9 @@ _TABLES = frozenset({"bundles", "queues", "handlers", "defaults", "routes"})
 _TEXTS = frozenset({"queue_url", "prefix", "http", "dead_letter", "shutdown_timeout"})
 """Keys whose value is text, even where it looks like a number."""
 
-_VARIABLES: dict[str, KeyPath] = {f"JOBHOST_{key.upper()}": ("defaults", key) for key in Queue.model_fields} | {
-    f"JOBHOST_{key.upper()}": (key,) for key in Document.model_fields if key not in _TABLES
+_TOP = tuple(field.name for field in fields(Document))
+_VARIABLES: dict[str, KeyPath] = {f"JOBHOST_{key.upper()}": ("defaults", key) for key in QUEUE_KEYS} | {
+    f"JOBHOST_{key.upper()}": (key,) for key in _TOP if key not in _TABLES
 }
 
 

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from .problems import Problem, problems_of
-from .retry import BackoffOption
-from .units import Count, Section, Text, Timeout
+from . import units
+from .problems import Problem
+from .retry import BACKOFF, BackoffTable
+from .schema import ListOf, Table, key, table
 
 if TYPE_CHECKING:
     from .document import Config
 
 
-class FlowOption(Section):
+_NAMES = ListOf(units.name)
+
+
+@table
+class FlowOption(Table):
     """How a handler takes part in flows (design section 6)."""
 
-    name: Text | None = None
-    step: Text | None = None
-    subscribes: list[Text] = Field(default_factory=list)
-    emits: list[Text] = Field(default_factory=list)
-    join: Literal["each", "all"] = "each"
+    name: str | None = key(units.name, default=None)
+    step: str | None = key(units.name, default=None)
+    subscribes: list[str] = key(_NAMES, factory=list)
+    emits: list[str] = key(_NAMES, factory=list)
+    join: Literal["each", "all"] = key(units.one_of("each", "all"), default="each")
 
 
-class HandlerOptions(Section):
+def _schema(value: object) -> dict[str, Any] | bool:
+    if not isinstance(value, (dict, bool)):
+        raise ValueError(f"should be a JSON Schema, not {units.shown(value)}")
+    return value
+
+
+def _paths(value: object) -> str | list[str]:
+    if isinstance(value, list) and value:
+        return [units.name(path) for path in value]
+    return units.name(value)
+
+
+@table
+class HandlerOptions(Table):
     """One layer of a handler's settings; None is unset. `timeout` in milliseconds, 0 for none."""
 
-    name: Text | None = None
-    queue: Text | None = None
-    timeout: Timeout | None = None
-    concurrency: Count | None = None
-    attempts: Count | None = None
-    backoff: BackoffOption | None = None
-    description: str | None = None
-    version: str | None = None
-    author: str | None = None
-    input: dict[str, Any] | bool | None = None
+    name: str | None = key(units.name, default=None)
+    queue: str | None = key(units.name, default=None)
+    timeout: int | None = key(units.timeout, default=None)
+    concurrency: int | None = key(units.count, default=None)
+    attempts: int | None = key(units.count, default=None)
+    backoff: BackoffTable | None = key(BACKOFF, default=None)
+    description: str | None = key(units.text, default=None)
+    version: str | None = key(units.text, default=None)
+    author: str | None = key(units.text, default=None)
+    input: dict[str, Any] | bool | None = key(_schema, default=None)
     """A JSON Schema."""
-    flow: FlowOption | None = None
-    enabled: bool | None = None
-    retry: bool | None = None
+    flow: FlowOption | None = key(FlowOption, default=None)
+    enabled: bool | None = key(units.flag, default=None)
+    retry: bool | None = key(units.flag, default=None)
     """Whether the handler's code brings its own strategy for the time between attempts."""
-    requires: list[Text] | None = None
-    key: str | list[str] | None = None
+    requires: list[str] | None = key(_NAMES, default=None)
+    key: str | list[str] | None = key(_paths, default=None)
 
 
 def declared_options(settings: dict[str, Any]) -> tuple[HandlerOptions, list[str]]:
@@ -51,14 +68,9 @@ def declared_options(settings: dict[str, Any]) -> tuple[HandlerOptions, list[str
 
     A wrong option is left out, the others hold: it is the caller who decides whether the handler is served.
     """
-    problems = problems_of(HandlerOptions, settings)
-    wrong = {problem.path[0] for problem in problems if problem.path}
-    options = HandlerOptions.model_validate({key: value for key, value in settings.items() if key not in wrong})
-    return options, [_text(problem) for problem in problems]
-
-
-def _text(problem: Problem) -> str:
-    return f"{problem.key}: {problem.text}" if problem.path else problem.text
+    problems: list[Problem] = []
+    options = HandlerOptions.settle(settings, (), problems)
+    return options, [f"{problem.key}: {problem.text}" for problem in problems]
 
 
 def handler_options(name: str, code: HandlerOptions | None, config: Config) -> HandlerOptions:
@@ -67,8 +79,11 @@ def handler_options(name: str, code: HandlerOptions | None, config: Config) -> H
     above = config.handlers.get(name)
     if above is None:
         return below
-    given = {key: value for key in HandlerOptions.model_fields if (value := getattr(above, key)) is not None}
+    given = {name: value for name in _KEYS if (value := getattr(above, name)) is not None}
     if above.backoff is not None and below.backoff is not None:
-        own = above.backoff.model_dump(exclude_none=True)
-        given["backoff"] = below.backoff.model_copy(update=own)
-    return below.model_copy(update=given)
+        own = {name: value for name, value in above.backoff.model_dump().items() if value is not None}
+        given["backoff"] = replace(below.backoff, **own)
+    return replace(below, **given)
+
+
+_KEYS = tuple(field.name for field in fields(HandlerOptions))

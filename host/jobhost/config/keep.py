@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, PlainValidator
+from typing import Any
 
 from jobhost.queues.job import Keep
 
-from .units import Section, delay
+from .schema import Table, TableOf, key, table
+from .units import delay, shown
 
 _ALL = -1
 """Stands for no limit where None stands for unset."""
@@ -18,7 +17,7 @@ def _count(value: object) -> int:
     if value == "all":
         return _ALL
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f'{value!r} is not a count: write 0 or more, or "all"')
+        raise ValueError(f'{shown(value)} is not a count: write 0 or more, or "all"')
     return value
 
 
@@ -26,11 +25,12 @@ def _age(value: object) -> int:
     return _ALL if value == "all" else delay(value)
 
 
-class KeepTable(Section):
+@table
+class KeepTable(Table):
     """`{ count, age }`. What is unset comes from the layer below."""
 
-    count: Annotated[int, PlainValidator(_count)] | None = None
-    age: Annotated[int, PlainValidator(_age)] | None = None
+    count: int | None = key(_count, default=None)
+    age: int | None = key(_age, default=None)
 
     def over(self, below: Keep) -> Keep:
         """Settle this layer over the one below."""
@@ -46,7 +46,7 @@ def _settled(value: int | None, below: int | None) -> int | None:
 def _table(value: object) -> Any:
     if value == "all":
         return {"count": "all", "age": "all"}
-    return value if isinstance(value, (dict, KeepTable)) else {"count": value}
+    return value if isinstance(value, dict) else {"count": value}
 
 
-KeepOption = Annotated[KeepTable, BeforeValidator(_table)]
+KEEP = TableOf(KeepTable, _table)

@@ -7,16 +7,16 @@ a mistake in the file is one even where a variable covers it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from . import environment, unserved
-from .bundles import Bundle, bundle_problems
+from .bundles import Bundle
 from .document import Config, Document
 from .find import Source, find_source, read_source
-from .problems import InvalidConfigurationError, KeyPath, Problem, display_path, problems_of
+from .problems import InvalidConfigurationError, KeyPath, Problem, display_path
 from .urls import absolute_url
 
 
@@ -112,20 +112,18 @@ def _fill_redis(document: dict[str, Any], environ: Mapping[str, str]) -> None:
 
 def _problems(source: Source | None, document: dict[str, Any], origins: dict[KeyPath, str]) -> list[Problem]:
     """What is wrong in the file alone, and in the whole; the same mistake once."""
-    own = [] if source is None else [_in_file(problem, source) for problem in problems_of(Document, source.table)]
-    whole = [_placed(problem, source, origins) for problem in problems_of(Document, document)]
-    between = [_placed(problem, source, origins) for problem in _between_keys(document)]
-    problems = list(dict.fromkeys(own + whole + between))
+    own = [] if source is None else [_in_file(problem, source) for problem in _problems_of(source.table)]
+    whole = [_placed(problem, source, origins) for problem in _problems_of(document)]
+    problems = list(dict.fromkeys(own + whole))
     if not any(problem.path[:1] in (("queue_url",), ("bundles",)) for problem in problems):
         problems += [_placed(problem, source, origins) for problem in unserved.refusals(document)]
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def _between_keys(document: dict[str, Any]) -> Iterator[Problem]:
-    bundles = document.get("bundles")
-    for index, bundle in enumerate(bundles if isinstance(bundles, list) else ()):
-        if isinstance(bundle, dict):
-            yield from (Problem(("bundles", index), text) for text in bundle_problems(bundle))
+def _problems_of(document: object) -> list[Problem]:
+    problems: list[Problem] = []
+    Document.settle(document, (), problems)
+    return problems
 
 
 def _in_file(problem: Problem, source: Source) -> Problem:
@@ -142,12 +140,12 @@ def _placed(problem: Problem, source: Source | None, origins: dict[KeyPath, str]
 def _settled(document: Document, source: Source | None, flags: Flags, cwd: Path) -> Config:
     """The document with its paths made absolute, and the bundles that flags name."""
     base = cwd if source is None else source.path.parent
-    values = dict(document)
+    values = {of.name: getattr(document, of.name) for of in fields(document)}
     values["queue_url"] = absolute_url(document.queue_url, base)
     values["bundles"] = [_absolute(bundle, base) for bundle in document.bundles]
     if flags.bundles:
         values["bundles"] = [_flagged(cwd / path, values["bundles"]) for path in flags.bundles]
-    return Config.model_construct(**values, source=None if source is None else source.path, base_dir=base)
+    return Config(**values, source=None if source is None else source.path, base_dir=base)
 
 
 def _absolute(bundle: Bundle, base: Path) -> Bundle:
@@ -159,7 +157,7 @@ def _absolute(bundle: Bundle, base: Path) -> Bundle:
         program = getattr(bundle, key)
         if program and "/" in program:
             changed[key] = os.path.normpath(base / program)
-    return bundle.model_copy(update=changed)
+    return replace(bundle, **changed)
 
 
 def _flagged(path: Path, configured: Sequence[Bundle]) -> Bundle:
@@ -179,7 +177,7 @@ def served_bundles(config: Config, cwd: Path | None = None) -> Config:
                 "there are no handlers here: `jobhost init` writes a project to start from, --bundle DIR names a folder"
             )
             raise InvalidConfigurationError([Problem((), text)])
-        return config.model_copy(update={"bundles": [Bundle(path=folder)]})
+        return replace(config, bundles=[Bundle(path=folder)])
     missing = [
         Problem(("bundles", index, "path"), f"there is no folder {display_path(bundle.path, cwd)}")
         for index, bundle in enumerate(config.bundles)

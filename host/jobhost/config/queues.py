@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field, PlainValidator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobhost.queues.job import Keep
 
-from .keep import KeepOption
-from .retry import Backoff, BackoffOption
-from .units import Count, Delay, Section, Size, Span, Text, Timeout
+from . import units
+from .keep import KEEP, KeepTable
+from .retry import BACKOFF, Backoff, BackoffTable
+from .schema import Table, key, table
 
 if TYPE_CHECKING:
     from .document import Config
@@ -19,16 +18,17 @@ if TYPE_CHECKING:
 UnknownJobs = Literal["fail", "release"]
 
 HOUR_MS = 3_600_000
-BACKOFF = Backoff()
+FIRST_BACKOFF = Backoff()
 KEEP_COMPLETED = Keep(1_000)
 KEEP_FAILED = Keep(5_000)
 
 
-class RateLimit(Section):
+@table
+class RateLimit(Table):
     """At most `max` starts in `every` milliseconds."""
 
-    max: Count
-    every: Span
+    max: int = key(units.count)
+    every: int = key(units.span)
 
 
 def _handlers(value: object) -> str | list[str]:
@@ -36,32 +36,36 @@ def _handlers(value: object) -> str | list[str]:
         return "*"
     if isinstance(value, list) and all(isinstance(name, str) and name for name in value):
         return value
-    raise ValueError(f'{value!r} is neither "*" nor a list of handler names')
+    raise ValueError(f'{units.shown(value)} is neither "*" nor a list of handler names')
 
 
-class Queue(Section):
+@table
+class Queue(Table):
     """One layer of a queue's settings; None is unset. Times in milliseconds, sizes in bytes."""
 
-    concurrency: Count | None = None
-    handlers: Annotated[str | list[str], PlainValidator(_handlers)] | None = None
-    attempts: Count | None = None
-    backoff: BackoffOption | None = None
-    rate_limit: RateLimit | None = None
-    lease: Span | None = None
-    stalled_interval: Span | None = None
-    max_stalled: Annotated[int, Field(ge=0)] | None = None
-    keep_completed: KeepOption | None = None
-    keep_failed: KeepOption | None = None
-    dead_letter: Text | None = None
-    paused: bool | None = None
-    unknown_jobs: UnknownJobs | None = None
-    timeout: Timeout | None = None
-    drain_delay: Delay | None = None
-    prefix: Text | None = None
-    max_payload: Size | None = None
-    max_age: Span | None = None
-    max_child_deaths: Annotated[int, Field(ge=0)] | None = None
-    exclusive: bool | None = None
+    concurrency: int | None = key(units.count, default=None)
+    handlers: str | list[str] | None = key(_handlers, default=None)
+    attempts: int | None = key(units.count, default=None)
+    backoff: BackoffTable | None = key(BACKOFF, default=None)
+    rate_limit: RateLimit | None = key(RateLimit, default=None)
+    lease: int | None = key(units.span, default=None)
+    stalled_interval: int | None = key(units.span, default=None)
+    max_stalled: int | None = key(units.whole(0), default=None)
+    keep_completed: KeepTable | None = key(KEEP, default=None)
+    keep_failed: KeepTable | None = key(KEEP, default=None)
+    dead_letter: str | None = key(units.name, default=None)
+    paused: bool | None = key(units.flag, default=None)
+    unknown_jobs: UnknownJobs | None = key(units.one_of("fail", "release"), default=None)
+    timeout: int | None = key(units.timeout, default=None)
+    drain_delay: int | None = key(units.delay, default=None)
+    prefix: str | None = key(units.name, default=None)
+    max_payload: int | None = key(units.size, default=None)
+    max_age: int | None = key(units.span, default=None)
+    max_child_deaths: int | None = key(units.whole(0), default=None)
+    exclusive: bool | None = key(units.flag, default=None)
+
+
+QUEUE_KEYS = tuple(field.name for field in fields(Queue))
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,7 +76,7 @@ class QueueSettings:
     concurrency: int = 10
     handlers: str | list[str] = "*"
     attempts: int = 3
-    backoff: Backoff = BACKOFF
+    backoff: Backoff = FIRST_BACKOFF
     rate_limit: RateLimit | None = None
     lease: int = 30_000
     stalled_interval: int = 30_000
@@ -108,7 +112,7 @@ def queue_settings(config: Config, name: str) -> QueueSettings:
 
 def _built_in(queue_url: str) -> dict[str, Any]:
     """On Redis what BullMQ does, so that a queue shared with its workers keeps its meaning."""
-    settled: dict[str, Any] = {"backoff": BACKOFF, "keep_completed": KEEP_COMPLETED, "keep_failed": KEEP_FAILED}
+    settled: dict[str, Any] = {"backoff": FIRST_BACKOFF, "keep_completed": KEEP_COMPLETED, "keep_failed": KEEP_FAILED}
     if queue_url.startswith(("redis://", "rediss://")):
         settled.update(attempts=1, keep_completed=Keep(), keep_failed=Keep(), unknown_jobs="release")
     return settled
@@ -116,12 +120,12 @@ def _built_in(queue_url: str) -> dict[str, Any]:
 
 def _put_over(settled: dict[str, Any], layer: Queue) -> None:
     """Put one layer over those below it; tables are merged member by member, so that none loses a default."""
-    for key in Queue.model_fields:
-        value = getattr(layer, key)
+    for name in QUEUE_KEYS:
+        value = getattr(layer, name)
         if value is None:
             continue
-        if key == "backoff":
-            value = settled[key].over(value.type, value.delay, value.jitter)
-        elif key in ("keep_completed", "keep_failed"):
-            value = value.over(settled[key])
-        settled[key] = value
+        if name == "backoff":
+            value = settled[name].over(value.type, value.delay, value.jitter)
+        elif name in ("keep_completed", "keep_failed"):
+            value = value.over(settled[name])
+        settled[name] = value

@@ -6,11 +6,11 @@ import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeGuard
+from typing import Any, TypeGuard
 
-from pydantic import AfterValidator, BeforeValidator, Field
-
-from .units import LONGEST_MS, Delay, Section
+from . import units
+from .problems import InvalidConfigurationError
+from .schema import Table, TableOf, key, table
 
 _DOUBLINGS = 40
 """More make no difference: one millisecond is over the longest delay by then."""
@@ -34,7 +34,7 @@ class Backoff:
         `random` gives a number in [0, 1); it takes away up to `jitter` of the delay.
         """
         doublings = min(max(attempts_made - 1, 0), _DOUBLINGS) if self.type == "exponential" else 0
-        full = min(self.delay << doublings, LONGEST_MS)
+        full = min(self.delay << doublings, units.LONGEST_MS)
         return round(full * (1 - self.jitter * random()))
 
     def over(self, type: str | None, delay: int | None, jitter: float | None) -> Backoff:
@@ -46,34 +46,39 @@ class Backoff:
         )
 
 
-def _strategy(name: str) -> str:
+def _strategy(value: object) -> str:
     """Any name may be a strategy that code gives the host; one that is nearly a built-in one is a slip of the pen."""
+    name = units.name(value)
     near = difflib.get_close_matches(name, BUILT_IN, n=1, cutoff=0.7)
     if near and name not in BUILT_IN:
         raise ValueError(f"{name!r} is not a strategy (nearest known: {near[0]})")
     return name
 
 
-class BackoffTable(Section):
+@table
+class BackoffTable(Table):
     """`backoff = { type, delay, jitter }`. What is unset comes from the layer below."""
 
-    type: Annotated[str, AfterValidator(_strategy)] | None = None
-    delay: Delay | None = None
-    jitter: Annotated[float, Field(ge=0, le=1)] | None = None
+    type: str | None = key(_strategy, default=None)
+    delay: int | None = key(units.delay, default=None)
+    jitter: float | None = key(units.share, default=None)
 
 
-def _from_duration(value: object) -> object:
-    return {"type": "fixed", "delay": value} if isinstance(value, (str, int, float)) else value
+def _from_duration(written: object) -> object:
+    """A duration alone is a fixed delay, as a number alone is in BullMQ."""
+    return {"type": "fixed", "delay": written} if isinstance(written, (str, int, float)) else written
 
 
-BackoffOption = Annotated[BackoffTable, BeforeValidator(_from_duration)]
-"""A table, or a duration alone: a fixed delay, as a number alone is in BullMQ."""
+BACKOFF = TableOf(BackoffTable, _from_duration)
 
 
 def backoff_json(option: object) -> bytes:
-    """The JSON a job carries, from a producer's `backoff` ("5s" or a table). Raises ValueError (pydantic's) if wrong."""
-    table = BackoffTable.model_validate(_from_duration(option))
-    return json.dumps(table.model_dump(exclude_none=True)).encode()
+    """The JSON a job carries, from a producer's `backoff` ("5s" or a table). Raises ValueError if it is wrong."""
+    try:
+        layer = BackoffTable.model_validate(_from_duration(option))
+    except InvalidConfigurationError as error:
+        raise ValueError(f"backoff: {error}") from error
+    return json.dumps({name: value for name, value in layer.model_dump().items() if value is not None}).encode()
 
 
 def own_backoff(below: Backoff, stored: bytes) -> Backoff:

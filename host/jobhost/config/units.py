@@ -1,28 +1,33 @@
-"""Field types of the configuration: durations become milliseconds and sizes bytes, under the key's own name.
+"""Checks of single values. Durations become milliseconds and sizes bytes, under the key's own name.
 
-Written values carry their unit, validated ones do not: `idle_timeout = "60s"` is `60000`. A bare number is refused with
-the SDK's own message, so that a decorator and the file are corrected by the same words.
+Written values carry their unit, settled ones do not: `idle_timeout = "60s"` is `60000`. A bare number is refused with the SDK's
+own message, so that a decorator and the file are corrected by the same words. Types are TOML's: the text "3" is no number.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
 
 from jobhost_sdk.durations import milliseconds, size_in_bytes
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
 LONGEST_MS = 3650 * 86_400_000
 """Ten years. Sums with the current time stay within what every backend and language can store."""
 
+_MOST = 2**31 - 1
+_SHOWN = 60
+"""Characters of a wrong value that a message quotes."""
 
-class Section(BaseModel):
-    """A table of the file. Unknown keys are errors, types are TOML's own (the text "3" is no number), values are fixed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+def shown(value: object) -> str:
+    """A wrong value as messages quote it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def delay(value: object) -> int:
-    """Milliseconds of a duration, zero included. Raises ValueError."""
+    """Milliseconds of a duration, zero included."""
     ms = milliseconds(value)
     if ms > LONGEST_MS:
         raise ValueError(f"{value!r} is longer than ten years")
@@ -30,7 +35,7 @@ def delay(value: object) -> int:
 
 
 def span(value: object) -> int:
-    """Milliseconds of a duration above zero. Raises ValueError."""
+    """Milliseconds of a duration above zero."""
     ms = delay(value)
     if ms == 0:
         raise ValueError(f"{value!r} must be longer than nothing")
@@ -38,7 +43,7 @@ def span(value: object) -> int:
 
 
 def timeout(value: object) -> int:
-    """Milliseconds of a limit; "none" gives 0, which means no limit. Raises ValueError."""
+    """Milliseconds of a limit; "none" gives 0, which means no limit."""
     if value == "none":
         return 0
     ms = delay(value)
@@ -48,22 +53,64 @@ def timeout(value: object) -> int:
 
 
 def size(value: object) -> int:
-    """Bytes of a size above zero. Raises ValueError."""
+    """Bytes of a size above zero."""
     count = size_in_bytes(value)
     if not 0 < count < 2**63:
         raise ValueError(f"{value!r} is out of range")
     return count
 
 
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
+def whole(least: int) -> Callable[[object], int]:
+    """A check for a whole number of at least so much."""
+
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value > _MOST:
+            raise ValueError(f"should be a whole number, not {shown(value)}")
+        if value < least:
+            raise ValueError(f"should be {least} or more, not {value}")
+        return value
+
+    return check
+
+
+count = whole(1)
+
+
+def share(value: object) -> float:
+    """A number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"should be a number from 0 to 1, not {shown(value)}")
+    return float(value)
+
+
+def flag(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"should be true or false, not {shown(value)}")
     return value
 
 
-Delay = Annotated[int, PlainValidator(delay)]
-Span = Annotated[int, PlainValidator(span)]
-Timeout = Annotated[int, PlainValidator(timeout)]
-Size = Annotated[int, PlainValidator(size)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Text = Annotated[str, AfterValidator(_not_blank)]
+def text(value: object) -> str:
+    """A text, which may be empty."""
+    if not isinstance(value, str):
+        raise ValueError(f"should be a text, not {shown(value)}")
+    return value
+
+
+def name(value: object) -> str:
+    """A text that says something."""
+    if not text(value).strip():
+        raise ValueError("must not be empty")
+    return text(value)
+
+
+def one_of(*options: str) -> Callable[[object], str]:
+    """A check for one of some words."""
+
+    def check(value: object) -> str:
+        if value not in options:
+            listed = ", ".join(f'"{option}"' for option in options[:-1])
+            raise ValueError(f'should be {listed} or "{options[-1]}", not {shown(value)}')
+        return str(value)
+
+    return check

@@ -14,8 +14,9 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0]
 
 
-def checked_url(url: str) -> str:
+def checked_url(value: object) -> str:
     """The URL itself if it is one of ours, else ValueError. Never quotes the URL: it may hold a password."""
+    url = value if isinstance(value, str) else ""
     scheme, found, rest = url.partition("://")
     if not found or scheme not in SCHEMES:
         raise ValueError("is not a queue URL: write memory://, sqlite:///FILE, redis://… or postgresql://…")
