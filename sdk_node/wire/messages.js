@@ -24,11 +24,12 @@ const FLOAT_64 = 0xcb;
 class StrictDecoder extends Decoder {
   // The package takes invalid UTF-8 for other characters; the protocol calls it a violation.
   decodeUtf8String(byteLength, headerOffset) {
+    const { bytes } = this;
     const start = this.pos + headerOffset;
-    const end = Math.min(start + byteLength, this.bytes.length);
+    const end = Math.min(start + byteLength, bytes.length);
     for (let at = start; at < end; at++) {
-      if (this.bytes[at] < 0x80) continue;
-      if (!isUtf8(this.bytes.subarray(start, end))) throw new ProtocolError("a string is not UTF-8");
+      if (bytes[at] < 0x80) continue;
+      if (!isUtf8(bytes.subarray(start, end))) throw new ProtocolError("a string is not UTF-8");
       break;
     }
     return super.decodeUtf8String(byteLength, headerOffset);
