@@ -5,7 +5,7 @@ A new backend joins the contract with one line in `STORES`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -192,7 +192,7 @@ class Wakes:
 
 
 @pytest.fixture
-def wakes(backend: Backend) -> Iterator[Wakes]:
+async def wakes(backend: Backend) -> AsyncIterator[Wakes]:
     """Wakes of queue `default` at `backend`."""
     woken = Wakes()
     stop = backend.watch(["default"], woken)

@@ -30,7 +30,13 @@ async def test_an_added_job_waits_with_all_its_options(backend: Backend, clock: 
     assert (job.name, job.data, job.queue, job.state) == (new.name, new.data, "images", "waiting")
     assert (job.max_attempts, job.backoff, job.timeout_ms, job.metadata) == (5, new.backoff, 2_000, new.metadata)
     assert (job.flow_id, job.flow_name, job.created_at) == ("f1", "orders", clock.now)
-    assert (job.attempts_made, job.result, job.error, job.progress, job.cancel_requested) == (0, None, None, None, False)
+    assert (job.attempts_made, job.result, job.error, job.progress, job.cancel_requested) == (
+        0,
+        None,
+        None,
+        None,
+        False,
+    )
 
 
 async def test_options_that_were_not_given_stay_open(backend: Backend) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import aclosing, closing, contextmanager
+from contextlib import ExitStack, aclosing, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -142,15 +142,10 @@ class SqliteBackend:
         return await self._write(lambda tx: settling.recover(tx, queue, max_stalled, keep, dead_letter))
 
     def watch(self, queues: Sequence[str], wake: Callable[[str], None]) -> Callable[[], None]:
-        listening = self._listen("wake")
-        listening.__enter__()
-        unwatch = self._feed.watch(queues, wake)
-
-        def stop() -> None:
-            unwatch()
-            listening.__exit__(None, None, None)
-
-        return stop
+        watch = ExitStack()
+        watch.enter_context(self._listen("wake"))
+        watch.callback(self._feed.watch(queues, wake))
+        return watch.close
 
     async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
         await self._write(lambda tx: settling.progress(tx, updates))

@@ -35,7 +35,9 @@ class Writer(Desk[Transaction]):
         self._looked_at = 0.0
 
     def _connect(self) -> sqlite3.Connection:
-        return connect_writer(self._path, self._busy_ms)
+        connection = connect_writer(self._path, self._busy_ms)
+        self._version = _version(connection)
+        return connection
 
     def _serve(self, connection: sqlite3.Connection, orders: list[Order[Transaction]]) -> None:
         """Run orders in one transaction; if it fails by the fault of one of them, each in a transaction of its own."""
@@ -99,7 +101,7 @@ class Writer(Desk[Transaction]):
             return
         self._looked_at = now
         try:
-            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            version = _version(connection)
         except sqlite3.Error:
             return  # the next operation says what is wrong
         if version != self._version:
@@ -108,3 +110,9 @@ class Writer(Desk[Transaction]):
 
     def _wake_all(self) -> None:
         self._feed.wake(self._feed.watched)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Changes when another connection has committed."""
+    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return version
