@@ -87,7 +87,7 @@ class Channel:
         self._sleepers: list[Waiter] = []
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._rest = memoryview(b"")
+        self._rest: bytes | memoryview = b""
         os.set_blocking(fd_in, False)
         os.set_blocking(fd_out, False)
         self._readable = _poller(fd_in, select.POLLIN)
@@ -179,6 +179,16 @@ class Channel:
         """Bytes that wait for the host to read."""
         return self._out_bytes + len(self._rest)
 
+    @property
+    def waiting(self) -> int:
+        """Frames not yet handed to the kernel."""
+        return len(self._out)
+
+    @property
+    def congested(self) -> bool:
+        """The host has not read what was written."""
+        return bool(self._rest)
+
     def request(self, method: str, params: dict[str, Any], cookie: Cookie) -> None:
         """Take a request; its answer goes to `cookie`. Raises ProtocolError if it is too large for a frame."""
         with self._numbering:
@@ -202,16 +212,20 @@ class Channel:
 
     def _flush(self, wait: bool) -> bool:
         while self._out or self._rest:
-            if not self._rest:
-                self._rest = memoryview(self._next_chunk())
+            data = self._rest or self._next_chunk()
             try:
-                self._rest = self._rest[os.write(self.fd_out, self._rest) :]
+                sent = os.write(self.fd_out, data)
             except BlockingIOError:
-                if not wait:
-                    return False
-                self._wait_writable()
+                sent = 0
             except OSError:
                 self.die(HANGUP, "")
+            if sent == len(data):
+                self._rest = b""
+                continue
+            self._rest = memoryview(data)[sent:]
+            if not wait:
+                return False
+            self._wait_writable()
         return True
 
     def _next_chunk(self) -> bytes:
@@ -230,7 +244,7 @@ class Channel:
         self.fd_in = self.fd_out = -1
         self._out.clear()
         self._out_bytes = 0
-        self._rest = memoryview(b"")
+        self._rest = b""
 
     def _wait_writable(self) -> None:
         for _, events in self._either.poll():

@@ -162,9 +162,15 @@ class Looping(Session):
     # Bytes
 
     def kick(self) -> None:
-        if not self._flushing:
+        """Flush at the end of the loop's turn; at once while a synchronous handler has stopped the loop."""
+        if not self.loop.is_running():
+            self.channel.flush(wait=False)
+        elif not self._flushing:
             self._flushing = True
-            self.on_thread(self.loop.call_soon, self._flush)
+            if get_ident() == self._thread:
+                self.loop.call_soon(self._flush)
+            else:
+                self.loop.call_soon_threadsafe(self._flush)
 
     def _flush(self) -> None:
         self._flushing = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -11,9 +12,11 @@ from ..errors import ConfigurationError
 from ..failure import error_map
 from ..json_values import decode, encode
 from ..services import Services
+from . import signals
 from .blocking import Blocking
 from .channel import VIOLATION, Channel, Waiter
 from .options import Options
+from .watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +42,9 @@ class First(Waiter):
 
 def main(fd_in: int, fd_out: int, keep: Callable[[str], None]) -> None:
     """Serve one host. `keep` hides a lent package from the bundle."""
-    from . import signals
-
     channel = Channel(fd_in, fd_out)
-    signals.watch_hangup(channel)
+    watcher = Watcher(channel)
+    watcher.start()
     signals.ignore_interrupt()
     signals.guard_forks(channel)
     request = first_request(channel)
@@ -50,6 +52,8 @@ def main(fd_in: int, fd_out: int, keep: Callable[[str], None]) -> None:
     session = initialized(channel, request)
     signals.listen(channel)
     output.install(session.owner, session.options.max_log_line)
+    session.linger = watcher.linger
+    gc.freeze()  # what was loaded stays; the collector need not look at it again
     session.run()
 
 

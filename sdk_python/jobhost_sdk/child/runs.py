@@ -44,7 +44,6 @@ class Run:
     """What is known of one run from its `execute` to its response. `reason`: why it was cancelled, or None."""
 
     __slots__ = (
-        "_throttle",
         "context",
         "handler",
         "id",
@@ -54,6 +53,7 @@ class Run:
         "reason",
         "session",
         "started",
+        "throttle",
         "token",
     )
 
@@ -77,7 +77,7 @@ class Run:
         self.started = False
         self.reason: str | None = None
         self.partial: dict[str, str] | None = None  # printed text that has no line end yet, by stream
-        self._throttle: Throttle | None = None
+        self.throttle: Throttle | None = None
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """As `Port.notify`. A line of a run that has ended belongs to none; its progress is nobody's."""
@@ -95,10 +95,10 @@ class Run:
 
     def allows_line(self) -> bool:
         """Whether a line may be sent now; if not it is counted."""
-        throttle = self._throttle
+        throttle = self.throttle
         if throttle is None:
             options = self.session.options
-            throttle = self._throttle = Throttle(options.log_rate, options.log_burst)
+            throttle = self.throttle = Throttle(options.log_rate, options.log_burst)
         if not throttle.allows() or self.session.channel.unsent > MAX_UNSENT_LOGS:
             throttle.dropped += 1
             return False
@@ -106,14 +106,14 @@ class Run:
 
     def send_line(self, params: dict[str, Any]) -> None:
         """Send a line that `allows_line` let through."""
-        if self._throttle is not None and self._throttle.dropped:
+        if self.throttle is not None and self.throttle.dropped:
             self.tell_dropped()
         params["run"] = self.token
         self.session.tell(LOG, params)
 
     def tell_dropped(self) -> None:
         """Say how many lines were dropped since this was last said."""
-        throttle = self._throttle
+        throttle = self.throttle
         if throttle is not None and throttle.dropped:
             params = log_params("warning", f"{throttle.dropped} log lines dropped", None, "handler")
             throttle.dropped = 0

@@ -27,16 +27,17 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .options import Options
 
-_JOB = (
-    ("id", str),
-    ("name", str),
-    ("queue", str),
-    ("data", bytes),
-    ("attempt", int),
-    ("max_attempts", int),
-    ("priority", int),
-    ("created_at", int),
-)
+_JOB = {
+    "id": str,
+    "name": str,
+    "queue": str,
+    "data": bytes,
+    "attempt": int,
+    "max_attempts": int,
+    "priority": int,
+    "created_at": int,
+}
+_JOB_TYPES = tuple(_JOB.values())
 
 MAX_HELD = 1000
 """Log lines of `setup` that are kept until `initialize` is answered: a child writes nothing before it."""
@@ -54,6 +55,7 @@ class Session:
         self.setup_context = SetupContext(services, self.nobody, options.max_log_line)
         self.live: dict[str, Run] = {}
         self.done = False
+        self.linger: Callable[[], None] | None = None
         self._held: list[bytes] | None = []
         channel.on_request = self.on_request
         channel.on_notification = self.on_notification
@@ -114,9 +116,9 @@ class Session:
         job, context = params.get("job"), params.get("context")
         if type(token) is not str or type(name) is not str or type(job) is not dict or type(context) is not dict:
             return self._refuse_params(request, "execute takes run, handler, job and context")
-        for key, kind in _JOB:
-            if type(job.get(key)) is not kind:
-                return self._refuse_params(request, f"{key!r} of the job is not {kind.__name__}")
+        if tuple(map(type, map(job.get, _JOB))) != _JOB_TYPES:
+            wrong = next(key for key, kind in _JOB.items() if type(job.get(key)) is not kind)
+            return self._refuse_params(request, f"{wrong!r} of the job is not {_JOB[wrong].__name__}")
         if type(context.get("idempotency_key")) is not str:
             return self._refuse_params(request, "'idempotency_key' of the context is not str")
         handler = self.loaded.handlers.get(name)
@@ -193,7 +195,7 @@ class Session:
     def succeed(self, run: Run, result: Any) -> None:
         """Answer a run with what its handler returned, or with the error that it is no JSON value."""
         try:
-            text = encode(result, "result")
+            text = b"null" if result is None else encode(result, "result")
         except Exception as error:  # noqa: BLE001 - InvalidValueError; a dict subclass may raise anything
             self.fail(run, error)
             return
@@ -223,7 +225,8 @@ class Session:
         """Send what the run has printed and not ended, and what was dropped; after that it is not live."""
         if run.partial is not None:
             output.end_lines(run, self.options.max_log_line)
-        run.tell_dropped()
+        if run.throttle is not None:
+            run.tell_dropped()
         run.live = False
         self.live.pop(run.token or "", None)
 
@@ -236,7 +239,7 @@ class Session:
         """Run a synchronous handler to its end, on this thread, and answer."""
         output.capture_logging(self.owner, self.options.max_log_line)
         run.started = True
-        before = output.current.set(run)
+        output.current.set(run)  # not reset: a run that has ended owns nothing any more
         try:
             job, ctx = self.prepared(run, SyncContext)
             assert run.handler is not None
@@ -245,8 +248,6 @@ class Session:
             self.fail(run, error)
         else:
             self.succeed(run, result)
-        finally:
-            output.current.reset(before)
 
     # Requests that run the author's code
 

@@ -1,34 +1,15 @@
-"""What reaches a child from outside its wire's frames: the hang-up, signals, and forks of itself."""
+"""What reaches a child beside its wire: signals, and forks of itself."""
 
 from __future__ import annotations
 
 import os
-import select
 from _signal import SIGINT, SIGURG, siginterrupt, signal  # type: ignore[import-not-found]  # `signal` brings `enum`
-from _thread import stack_size, start_new_thread
 
 from .. import output
-from .channel import HANGUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .channel import Channel
-
-WATCHER_STACK = 256 * 1024
-
-
-def watch_hangup(channel: Channel) -> None:
-    """End the process when the host hangs up, even while a handler is stuck. C code that keeps the GIL is beyond it."""
-    before = stack_size(WATCHER_STACK)
-    start_new_thread(_watch, (channel,))
-    stack_size(before)
-
-
-def _watch(channel: Channel) -> None:
-    poller = select.poll()
-    poller.register(channel.fd_in, getattr(select, "POLLRDHUP", 0))  # POLLHUP and POLLERR are always watched
-    poller.poll()
-    os._exit(HANGUP)
 
 
 def ignore_interrupt() -> None:

@@ -113,7 +113,8 @@ def _check_keys(value: Any, depth: int = 2) -> None:
             raise ProtocolError("a map in a message has a key that is not a string") from None
         value = value.values()
     for item in value:
-        if type(item) is dict or type(item) is list:
+        kind = type(item)
+        if kind is dict or kind is list:
             _check_keys(item, depth + 1)
 
 

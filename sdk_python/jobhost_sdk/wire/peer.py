@@ -136,19 +136,20 @@ class Peer(Generic[Cookie]):
     def result(self, id: int, result: Any) -> bytes:
         """Give the frame that answers request `id`. If the result is too large the request stays open."""
         data = frame(encode_result(id, result), self._max_frame)
-        self._close(id)
+        try:
+            self._open.remove(id)
+        except KeyError:
+            raise ProtocolError(f"request {id} is not open: it was answered already") from None
         return data
 
     def error(self, id: int, error: dict[str, Any]) -> bytes:
         """Give the frame that refuses request `id`."""
         data = frame(encode_error(id, error), self._max_frame)
-        self._close(id)
+        try:
+            self._open.remove(id)
+        except KeyError:
+            raise ProtocolError(f"request {id} is not open: it was answered already") from None
         return data
-
-    def _close(self, id: int) -> None:
-        if id not in self._open:
-            raise ProtocolError(f"request {id} is not open: it was answered already")
-        self._open.remove(id)
 
     def expired(self, now: float) -> list[Cookie]:
         """Give the cookies of our requests whose deadline has passed; they stay pending, since the answer may still come."""
