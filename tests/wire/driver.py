@@ -131,7 +131,10 @@ class Side:
                 names = sorted(self.state)
                 start = int(request.params["cursor"] or 0)
                 more = start + 2 < len(names)
-                return {"keys": json.dumps(names[start : start + 2]).encode(), "cursor": str(start + 2) if more else None}
+                return {
+                    "keys": json.dumps(names[start : start + 2]).encode(),
+                    "cursor": str(start + 2) if more else None,
+                }
             case "job.children":
                 return b'{"bull:q:1":{"ok":true}}'
             case "ctx.flow.emit":
@@ -235,7 +238,13 @@ class Child(Side):
         mine, its = socket.socketpair()
         boot = [python, "-I", "-S", str(SDK / "child" / "boot.py"), json.dumps({"lend": LEND})]
         self.process = subprocess.Popen(
-            boot, stdin=its, stdout=its, stderr=subprocess.PIPE, env=env, cwd=cwd, start_new_session=True
+            boot,
+            stdin=its.fileno(),
+            stdout=its.fileno(),
+            stderr=subprocess.PIPE,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
         )
         its.close()
         super().__init__(mine)
