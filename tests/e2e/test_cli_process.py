@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pytest
 
-JOBHOST = [sys.executable, "-m", "jobhost.cli"]
+JOBHOST = [sys.executable, "-m", "jobhost"]
 LIMIT = 60
 """Seconds that any one command may take; none of them comes near it."""
 
