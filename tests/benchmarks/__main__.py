@@ -29,15 +29,19 @@ def main() -> int:
     for name in given.names or SUBJECTS:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         try:
-            rows += importlib.import_module(f"{__package__}.{name}").measure(Options(given.quick))
+            found: list[Row] = importlib.import_module(f"{__package__}.{name}").measure(Options(given.quick))
         except Exception:  # noqa: BLE001 - one broken subject must not cost the figures of the others
             traceback.print_exc()
             broken.append(name)
+            continue
+        rows += found
+        for row in found:
+            print(f"  {row.what}: {number(row.ours)} {row.unit}", file=sys.stderr, flush=True)
+        if given.json:  # after each: a run that is cut off keeps what it found
+            given.json.write_text(json.dumps([as_json(row) for row in rows], indent=1) + "\n")
     show(rows)
     if broken:
         print(f"could not be measured: {', '.join(broken)}")
-    if given.json:
-        given.json.write_text(json.dumps([as_json(row) for row in rows], indent=1) + "\n")
     return 1 if broken or any(row.met is False for row in rows) else 0
 
 

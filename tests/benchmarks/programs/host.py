@@ -30,6 +30,10 @@ WARM_UP = 0.1
 """The part of the jobs after which the clock starts: by then all children run."""
 
 
+PATIENCE = 120
+"""Seconds for all jobs."""
+
+
 class Meter:
     """Counts settled batches, which costs a job nothing."""
 
@@ -102,13 +106,17 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
     for start in range(0, jobs, 1000):
         await backend.add(new[start : start + 1000])
     host = Host(config, backend=backend, log=set_up(None, "info"))
-    await host.start()
-    async with asyncio.timeout(240):
-        await backend.meter.finished.wait()
-    failed = host.failed
-    await host.stop(now=True)
-    if failed:
-        raise RuntimeError(f"{failed} jobs failed")
+    try:
+        await host.start()
+        async with asyncio.timeout(PATIENCE):
+            await backend.meter.finished.wait()
+    except TimeoutError:
+        counts = await backend.counts("default")
+        raise RuntimeError(f"{backend.meter.done} of {jobs} jobs ended within {PATIENCE} s; now {counts}") from None
+    finally:
+        await host.stop(now=True)
+    if host.failed:
+        raise RuntimeError(f"{host.failed} jobs failed")
     if profiler is not None:
         pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(setting["profile"])
     return backend.meter.figures()
