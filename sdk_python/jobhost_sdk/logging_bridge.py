@@ -27,8 +27,7 @@ class RunHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         owner = current.get(None)
-        if owner is None or not owner.live:
-            owner = self._find_owner()
+        owner = self._find_owner() if owner is None else owner.speaker()
         try:
             if owner.allows_line():
                 fields = {"logger": record.name, **_extra(record)}

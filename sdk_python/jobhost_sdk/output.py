@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     class Owner(Protocol):
         """A run, or what stands for no run."""
 
-        live: bool
         partial: dict[str, str] | None
+        """Text without a line end yet, by stream."""
+
+        def speaker(self) -> Owner:
+            """Who owns what this run prints now: itself while it is live."""
+            ...
 
         def allows_line(self) -> bool:
             """Whether a line may be sent now; if not it is counted."""
@@ -59,8 +63,7 @@ class Stream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         owner = current.get(None)
-        if owner is None or not owner.live:
-            owner = self._find_owner()
+        owner = self._find_owner() if owner is None else owner.speaker()
         print_text(owner, self._source, text, self._max_line)
         return len(text)
 

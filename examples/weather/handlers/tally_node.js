@@ -15,13 +15,14 @@ export default defineHandler({ name: "tally.node", timeout: "1m" }, async (job, 
   for await (const line of createInterface({ input: file })) {
     row += 1;
     if (row > begun.rows) add(kinds, line.split(","));
-    if (row > begun.rows && (row % ROWS_AT_ONCE === 0 || row === rows)) {
+    if (row > begun.rows && row % ROWS_AT_ONCE === 0) {
       await ctx.state.set("tally", { rows: row, kinds });
       await ctx.progress(Math.round((100 * row) / rows));
     }
     if (row === rows) break;
   }
   file.destroy();
+  await ctx.progress(100);
   return { kinds, rows: row, resumed_at: begun.rows };
 });
 

@@ -22,11 +22,12 @@ def tally(job, ctx):
         lines = (line.decode() for line in islice(file, done, job.data["rows"]))
         rows = csv.reader(lines)
         while part := list(islice(rows, ROWS_AT_ONCE)):
+            ctx.progress(round(100 * done / job.data["rows"]))
             for row in part:
                 add(kinds, row)
             done += len(part)
             ctx.state.set("tally", {"rows": done, "kinds": kinds})
-            ctx.progress(round(100 * done / job.data["rows"]))
+    ctx.progress(100)  # here, since a run that follows the last checkpoint has no part left to do
     return {"kinds": kinds, "rows": done, "resumed_at": resumed_at}
 
 

@@ -54,9 +54,9 @@ class Room(Waiter):
 
 def blocking_call(run: Run, method: str, params: dict[str, Any]) -> Any:
     """Ask the host and wait, from any thread. Raises the CallError it answered with."""
-    if not run.live:
-        raise RunNotLiveError(f"{method}: this run has ended")
     channel = run.session.channel
+    if not run.live or channel.abandoned:
+        raise RunNotLiveError(f"{method}: this run has ended, or is that of another process")
     if channel.peer.pending >= MOST_REQUESTS:
         channel.read_until(Room(channel))
     params["run"] = run.token

@@ -80,6 +80,9 @@ class Channel:
         self.on_request: Callable[[Request], None] = _unready
         self.on_notification: Callable[[Notification], None] = _unready
         self.die = die
+        self.finished = False
+        """`shutdown` is answered: the host may hang up."""
+        self.abandoned = False
         self._numbering = allocate_lock()
         self._reading = allocate_lock()
         self._writing = allocate_lock()
@@ -153,7 +156,7 @@ class Channel:
         except OSError:
             data = b""
         if not data:
-            self.die(HANGUP, "")
+            self.hang_up()
         try:
             for event in self.peer.receive(data):
                 if isinstance(event, Request):
@@ -202,7 +205,7 @@ class Channel:
 
     def flush(self, wait: bool = True) -> None:
         """Send what waits; with `wait` all of it, reading meanwhile so that two full pipes never face each other."""
-        while (self._out or self._rest) and self._writing.acquire(False):
+        while (self._out or self._rest) and not self.abandoned and self._writing.acquire(False):
             try:
                 done = self._flush(wait)
             finally:
@@ -218,7 +221,7 @@ class Channel:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self.die(HANGUP, "")
+                self.hang_up()
             if sent == len(data):
                 self._rest = b""
                 continue
@@ -237,8 +240,13 @@ class Channel:
         self._out_bytes = 0 if not out else self._out_bytes - len(chunk)
         return chunk
 
+    def hang_up(self) -> NoReturn:
+        """End of file is death."""
+        self.die(0 if self.finished else HANGUP, "")
+
     def abandon(self) -> None:
-        """Close this process's copy of the wire; writing to it afterwards ends the process."""
+        """Close this process's copy of the wire: it was forked. Reading from it afterwards ends the process."""
+        self.abandoned = True
         for fd in {self.fd_in, self.fd_out}:
             os.close(fd)
         self.fd_in = self.fd_out = -1

@@ -56,8 +56,8 @@ class AsyncRun(Run):
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """As `Port.call`."""
-        if not self.live:
-            raise RunNotLiveError(f"{method}: this run has ended")
+        if not self.live or self.session.channel.abandoned:
+            raise RunNotLiveError(f"{method}: this run has ended, or is that of another process")
         session: Any = self.session
         params["run"] = self.token
         return await session.ask(method, params)
@@ -161,6 +161,11 @@ class Looping(Session):
 
     # Bytes
 
+    def on_urgent(self) -> None:
+        super().on_urgent()
+        # The signal may have come while the loop slept; it sleeps on, though what was read has given it work.
+        self.loop.call_soon_threadsafe(_nothing)
+
     def kick(self) -> None:
         """Flush at the end of the loop's turn; at once while a synchronous handler has stopped the loop."""
         if not self.loop.is_running():
@@ -216,3 +221,7 @@ class Looping(Session):
     def run_hook(self, hook: Callable[[Any], Any]) -> Any:
         made = hook(self.setup_context)
         return self.loop.run_until_complete(made) if is_async(hook) else made
+
+
+def _nothing() -> None:
+    pass

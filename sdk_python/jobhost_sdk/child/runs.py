@@ -89,9 +89,13 @@ class Run:
 
     def line(self, params: dict[str, Any]) -> None:
         """Send a log line, or drop and count it."""
-        owner = self if self.live else self.session.nobody
+        owner = self.speaker()
         if owner.allows_line():
             owner.send_line(params)
+
+    def speaker(self) -> Run:
+        """Who owns what this run prints now: itself while it is live, else nobody, even if another run is live."""
+        return self if self.live else self.session.nobody
 
     def allows_line(self) -> bool:
         """Whether a line may be sent now; if not it is counted."""

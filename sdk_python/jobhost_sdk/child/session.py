@@ -16,7 +16,7 @@ from ..failure import cancelled_error, error_map, one_line
 from ..job import Job
 from ..json_values import encode
 from ..wire import Notification, Request
-from .runs import Run
+from .runs import LOG, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class Session:
     def run(self) -> None:
         """Serve until `shutdown` is answered."""
         raise NotImplementedError
+
+    def on_urgent(self) -> None:
+        """SIGURG: the host has sent a `cancel`."""
+        self.channel.receive()
 
     def kick(self) -> None:
         """See to it that what was put on the channel is sent soon."""
@@ -158,7 +162,11 @@ class Session:
         self.kick()
 
     def tell(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification; one too large for a frame is dropped."""
+        """Send a notification; one too large for a frame is dropped. From a forked process lines go to fd 2 as text."""
+        if self.channel.abandoned:
+            if method == LOG:
+                print(params["message"], file=sys.stderr)
+            return
         try:
             frame = self.channel.peer.notify(method, params)
         except ProtocolError:
@@ -269,7 +277,7 @@ class Session:
                 self.answer(request.id, {"problems": self._problems_of(request.params)})
             else:
                 self._tear_down()
-                self.done = True
+                self.done = self.channel.finished = True
                 self.answer(request.id, {})
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host is told
             self._answer_error(request.id, error_map(error))

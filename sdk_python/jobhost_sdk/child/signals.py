@@ -10,6 +10,7 @@ from .. import output
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .channel import Channel
+    from .session import Session
 
 
 def ignore_interrupt() -> None:
@@ -25,11 +26,11 @@ def _nothing(_signum: int, _frame: object) -> None:
     pass
 
 
-def listen(channel: Channel) -> None:
+def listen(session: Session) -> None:
     """Read the wire when the host sends SIGURG, so that a `cancel` reaches a handler that is busy."""
 
     def read(_signum: int, _frame: object) -> None:
-        channel.receive()
+        session.on_urgent()
 
     signal(SIGURG, read)
     siginterrupt(SIGURG, False)

@@ -9,8 +9,6 @@ import os
 import select
 from _thread import stack_size, start_new_thread
 
-from .channel import HANGUP
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .channel import Channel
@@ -60,7 +58,7 @@ class Watcher:
         while True:
             for fd, events in poller.poll(TICK if self._ticking else LOOK_AGAIN):
                 if fd != self._alarm or events & select.POLLNVAL:
-                    os._exit(HANGUP)
+                    self._channel.hang_up()
                 os.read(self._alarm, 64)
             quiet = 0 if self._send_lingering() else quiet + 1
             if self._ticking and quiet > QUIET_TICKS:

@@ -253,7 +253,8 @@ class MemoryBackend:
         shelf = self._shelf(queue)
         now = self._clock()
         recovered = Recovered([], [])
-        for record in [record for record in shelf.active.values() if record.lease_until <= now]:
+        expired = [record for record in shelf.active.values() if record.lease_until <= now]
+        for record in sorted(expired, key=lambda record: record.seq):
             self._recover(shelf, record, max_stalled, dead_letter, now)
             (recovered.failed if record.finished_at else recovered.waiting).append(record.id)
         if recovered.failed and keep is not None:

@@ -34,7 +34,7 @@ from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from . import adding, claiming, deleting, looking, settling, state, steering
 from .bell import Bell, Kind, events_in, queues_in
 from .deleting import CHUNK
-from .faults import unavailable
+from .faults import in_words
 from .reader import Reader
 from .rows import CODES, DELAYED, PRIORITIZED, WAITING
 from .schema import connect_reader
@@ -261,7 +261,7 @@ class SqliteBackend:
             with closing(connect_reader(self._path, self._busy_ms)) as connection:
                 return look(connection)
         except sqlite3.Error as error:
-            raise unavailable(error, self._path) from error
+            raise in_words(error, self._path) from error
 
     # State ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from jobhost.errors import BackendUnavailableError, JobhostError
 
-from .faults import unavailable
+from .faults import in_words
 
 MOST = 512
 """Orders handed over together: bounds how long the first of them waits for the last."""
@@ -68,6 +68,7 @@ class Desk(Generic[Context]):
         self._busy_ms = busy_ms
         self._inbox: SimpleQueue[Order[Context] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._serving = False
         self._loop: asyncio.AbstractEventLoop
 
     async def open(self) -> None:
@@ -75,12 +76,14 @@ class Desk(Generic[Context]):
         self._loop = asyncio.get_running_loop()
         connected: asyncio.Future[None] = self._loop.create_future()
         self._inbox = SimpleQueue()
-        thread = threading.Thread(
-            target=self._main, args=(connected,), name=f"jobhost-{type(self).__name__}", daemon=True
-        )
-        thread.start()
-        await connected
-        self._thread = thread
+        name = f"jobhost-{type(self).__name__.lower()}"
+        self._thread = threading.Thread(target=self._main, args=(connected,), name=name, daemon=True)
+        self._thread.start()
+        try:
+            await connected
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Let the thread do what was asked of it before, and end it."""
@@ -93,9 +96,11 @@ class Desk(Generic[Context]):
         """Have something done and give its result. `undo` is called with the result, on the loop, if the caller was cancelled
         but the work was done."""
         if self._thread is None:
-            raise BackendUnavailableError(f"the queue file {self._path} is not open")
+            raise self._closed()
         order = Order(work, self._loop.create_future(), undo)
         self._inbox.put(order)
+        if not self._serving:
+            self._refuse()
         return await order.future
 
     def tell(self, function: Callable[..., None], *values: Any) -> None:
@@ -109,14 +114,28 @@ class Desk(Generic[Context]):
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-            fault = unavailable(error, self._path) if isinstance(error, (sqlite3.Error, OSError)) else error
-            self.tell(_fail, connected, fault)
+            self.tell(_fail, connected, in_words(error, self._path))
             return
+        self._serving = True
         self.tell(_succeed, connected)
         try:
             self._work(connection)
         finally:
             connection.close()
+            self._serving = False
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Answer what nobody will serve any more, as the desk was closed, or as its thread met with a mistake of ours."""
+        try:
+            while True:
+                if (order := self._inbox.get_nowait()) is not None:
+                    self.tell(_fail, order.future, self._closed())
+        except Empty:
+            pass
+
+    def _closed(self) -> BackendUnavailableError:
+        return BackendUnavailableError(f"the queue file {self._path} is not open")
 
     def _work(self, connection: sqlite3.Connection) -> None:
         closing = False

@@ -28,7 +28,11 @@ def fault_code(error: BaseException) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def unavailable(error: sqlite3.Error | OSError, path: Path) -> BackendUnavailableError:
-    """Put an error of SQLite or the system into a sentence."""
+def in_words(error: Exception, path: Path) -> Exception:
+    """Put an error of SQLite or the system into a sentence; give any other error as it is."""
+    if not isinstance(error, sqlite3.OperationalError | OSError) and fault_code(error) not in _ADVICE:
+        return error
     advice = _ADVICE.get(fault_code(error), f"can't be used: {error}")
-    return BackendUnavailableError(f"the queue file {path} {advice.format(path=path)}")
+    fault = BackendUnavailableError(f"the queue file {path} {advice.format(path=path)}")
+    fault.__cause__ = error
+    return fault

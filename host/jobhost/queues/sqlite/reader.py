@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from .desk import Desk, Order
-from .faults import unavailable
+from .faults import in_words
 from .schema import connect_reader
 
 
@@ -25,10 +25,8 @@ class Reader(Desk[sqlite3.Connection]):
         try:
             connection.execute("BEGIN")
             order.run(connection)
-        except sqlite3.Error as error:
-            order.error = unavailable(error, self._path)
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-            order.error = error
+            order.error = in_words(error, self._path)
         finally:
             if connection.in_transaction:
                 connection.execute("COMMIT")

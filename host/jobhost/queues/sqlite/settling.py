@@ -89,7 +89,7 @@ def _end_badly(tx: Transaction, settlement: Settlement) -> bool:
     if settlement.to == "failed":
         _fail(tx, held, ACTIVE, settlement.keep, settlement.dead_letter)
     else:
-        _return(tx, held, settlement.delay_ms if settlement.to == "delayed" else 0)
+        _return(tx, held, settlement.delay_ms if settlement.to == "delayed" else 0, settlement.keep)
     return True
 
 
@@ -104,10 +104,10 @@ def _fail(tx: Transaction, held: Held, old: int, keep: Keep | None, dead_letter:
     tx.finished(held.queue, FAILED, keep or Keep())
 
 
-def _return(tx: Transaction, held: Held, delay_ms: int) -> None:
+def _return(tx: Transaction, held: Held, delay_ms: int, keep: Keep | None) -> None:
     """Let a job that was active come back, unless somebody asked for it to be cancelled."""
     if held.cancel_requested:
-        _fail(tx, held._replace(error=CANCELLED), ACTIVE, None)
+        _fail(tx, held._replace(error=CANCELLED), ACTIVE, keep)
         return
     due = tx.now + delay_ms if delay_ms > 0 else None
     state = DELAYED if due else PRIORITIZED if held.priority else WAITING
@@ -150,7 +150,7 @@ def recover(tx: Transaction, queue: str, max_stalled: int, keep: Keep | None, de
         if stalled > max_stalled and not held.cancel_requested:
             _fail(tx, held._replace(error=stalled_error(stalled)), ACTIVE, keep, dead_letter)
         else:
-            _return(tx, held, 0)
+            _return(tx, held, 0, keep)
         failed = held.cancel_requested or stalled > max_stalled
         (recovered.failed if failed else recovered.waiting).append(held.id)
     return recovered

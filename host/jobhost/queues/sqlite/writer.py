@@ -15,7 +15,7 @@ from ..clock import Clock
 from ..feed import Feed
 from .bell import Bell
 from .desk import TICK_S, Desk, Order
-from .faults import HOPELESS, fault_code, unavailable
+from .faults import HOPELESS, fault_code, in_words
 from .schema import connect_writer
 from .transaction import Transaction
 
@@ -49,11 +49,7 @@ class Writer(Desk[Transaction]):
                 for order in orders:
                     self._serve(connection, [order])
                 return
-            fault = (
-                unavailable(error, self._path)
-                if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError)
-                else error
-            )
+            fault = in_words(error, self._path)
             for order in orders:
                 order.error = fault
         self.tell(self._deliver, orders, tx)
