@@ -78,8 +78,8 @@ class BundleModules:
             name = package if stem == "__init__" else f"{package}.{stem}"
             __import__(name)
             return sys.modules[name]
-        dotted = os.path.splitext(file)[0].replace(".", "_").replace(os.sep, ".")
-        return _run_file(f"{self._prefix}.{dotted}", path)
+        # Without dots, or pickle would look for a parent.
+        return _run_file(f"{self._prefix}/{os.path.splitext(file)[0].replace('.', '_')}", path)
 
     def _package_of(self, folder: str) -> str:
         """Give the name of the package `folder` is, importing its outermost one; empty if it is none."""

@@ -79,7 +79,9 @@ class Hosted:
 
 
 @asynccontextmanager
-async def hosted(backend: Backend, *bundles: dict[str, Any], queues: Any = None, **config: Any) -> AsyncIterator[Hosted]:
+async def hosted(
+    backend: Backend, *bundles: dict[str, Any], queues: Any = None, **config: Any
+) -> AsyncIterator[Hosted]:
     """A host that serves `bundles` from `backend`, stopped at the end."""
     settings = {
         "queue_url": "memory://",

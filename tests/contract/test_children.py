@@ -214,7 +214,9 @@ async def test_idle_children_go_and_one_stays_warm() -> None:
 async def test_a_missing_interpreter_is_said_once_and_its_jobs_wait(tmp_path: Path) -> None:
     """Fault: a bundle that can't start is a reported problem; its jobs wait without using attempts."""
     (tmp_path / "h.py").write_text("def handler(job, ctx):\n    return 1\n")
-    async with hosted(MemoryBackend(), {"path": tmp_path, "python": "/nonexistent/python"}, bundle("python")) as serving:
+    async with hosted(
+        MemoryBackend(), {"path": tmp_path, "python": "/nonexistent/python"}, bundle("python")
+    ) as serving:
         [problem] = [p for p in serving.host.catalogue.problems if "nonexistent" in p.error]
         assert "the interpreter /nonexistent/python does not exist" in problem.error
         assert result_of(await serving.run("echo", 1)) == 1

@@ -152,7 +152,12 @@ async def test_an_unknown_name_fails_with_the_known_ones(serving: Hosted) -> Non
     """A6: UnknownJobTypeError lists the known names; no retry."""
     job = await serving.run("ehco", attempts=5)
     error = error_of(job)
-    assert (job.state, job.attempts_made, error["type"], error["origin"]) == ("failed", 0, "UnknownJobTypeError", "host")
+    assert (job.state, job.attempts_made, error["type"], error["origin"]) == (
+        "failed",
+        0,
+        "UnknownJobTypeError",
+        "host",
+    )
     assert "no handler is named 'ehco'; known here: " in error["message"]
     assert "echo, " in error["message"]
 

@@ -21,16 +21,25 @@ def verdicts(death: Death, *runs: Run) -> list[tuple[str, Ending, bool]]:
 
 def test_a_run_alone_is_the_cause_and_those_behind_it_never_began() -> None:
     death = Death(returncode=-signal.SIGKILL)
-    assert verdicts(death, run("a"), run("b", started=False)) == [("a", Ending.DIED, False), ("b", Ending.UNSTARTED, False)]
+    assert verdicts(death, run("a"), run("b", started=False)) == [
+        ("a", Ending.DIED, False),
+        ("b", Ending.UNSTARTED, False),
+    ]
 
 
 def test_of_several_without_a_known_cause_all_are_suspects() -> None:
-    assert verdicts(Death(returncode=1), run("a"), run("b")) == [("a", Ending.BYSTANDER, True), ("b", Ending.BYSTANDER, True)]
+    assert verdicts(Death(returncode=1), run("a"), run("b")) == [
+        ("a", Ending.BYSTANDER, True),
+        ("b", Ending.BYSTANDER, True),
+    ]
 
 
 def test_a_known_cause_clears_the_others() -> None:
     a, b = run("a"), run("b")
-    assert verdicts(Death(returncode=-9, culprit=a), a, b) == [("a", Ending.DIED, False), ("b", Ending.BYSTANDER, False)]
+    assert verdicts(Death(returncode=-9, culprit=a), a, b) == [
+        ("a", Ending.DIED, False),
+        ("b", Ending.BYSTANDER, False),
+    ]
 
 
 def told(**facts: Any) -> dict[str, str]:
@@ -47,7 +56,10 @@ def test_the_error_names_the_signal_or_the_code_and_quotes_the_last_lines() -> N
 
 
 def test_the_error_names_a_violation_and_a_limit() -> None:
-    assert told(violation="it broke the protocol: x", returncode=-9)["message"] == "the child was killed: it broke the protocol: x"
+    assert (
+        told(violation="it broke the protocol: x", returncode=-9)["message"]
+        == "the child was killed: it broke the protocol: x"
+    )
     error = told(memory=(600 * 2**20, 512 * 2**20), returncode=-9)
     assert (error["type"], error["origin"]) == ("MemoryLimitError", "host")
     assert error["message"] == "the child and its processes used 600 MiB of memory; the limit is 512 MiB"

@@ -16,7 +16,15 @@ QUEUE = QueueSettings("q", dead_letter="q.dead", max_child_deaths=3)
 
 
 def job(**changes: Any) -> Job:
-    made: dict[str, Any] = {"id": "1", "queue": "q", "name": "n", "data": b"{}", "state": "active", "priority": 0, "created_at": 0}
+    made: dict[str, Any] = {
+        "id": "1",
+        "queue": "q",
+        "name": "n",
+        "data": b"{}",
+        "state": "active",
+        "priority": 0,
+        "created_at": 0,
+    }
     return Job(**{**made, **changes})
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, aclosing, closing, contextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -61,7 +62,8 @@ class SqliteBackend:
         self._bell = Bell(self._path)
         self._writer = Writer(self._path, busy_ms, clock, self._feed, self._bell)
         self._reader = Reader(self._path, busy_ms)
-        self._listening: dict[Kind, tuple[int, Callable[[], None]]] = {}
+        self._listeners: defaultdict[Kind, set[object]] = defaultdict(set)
+        self._stop: dict[Kind, Callable[[], None]] = {}
         self._handle = secrets.token_hex(6)
         self._claims = 0
         self._undoing: set[asyncio.Task[list[bool]]] = set()
@@ -89,9 +91,8 @@ class SqliteBackend:
 
     async def close(self) -> None:
         self._feed.close()
-        for _, stop in self._listening.values():
-            stop()
-        self._listening.clear()
+        while self._stop:
+            self._stop.popitem()[1]()
         await self._writer.close()
         await self._reader.close()
         self._bell.close()
@@ -142,10 +143,14 @@ class SqliteBackend:
         return await self._write(lambda tx: settling.recover(tx, queue, max_stalled, keep, dead_letter))
 
     def watch(self, queues: Sequence[str], wake: Callable[[str], None]) -> Callable[[], None]:
-        watch = ExitStack()
-        watch.enter_context(self._listen("wake"))
-        watch.callback(self._feed.watch(queues, wake))
-        return watch.close
+        unlisten = self._listen("wake")
+        unwatch = self._feed.watch(queues, wake)
+
+        def stop() -> None:
+            unwatch()
+            unlisten()
+
+        return stop
 
     async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
         await self._write(lambda tx: settling.progress(tx, updates))
@@ -174,25 +179,27 @@ class SqliteBackend:
 
     async def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
         kind: Kind = "cancel" if set(types) == {"cancel"} else "events"
-        with self._listen(kind):
+        unlisten = self._listen(kind)
+        try:
             async with aclosing(self._feed.read(queue, types)) as events:
                 async for event in events:
                     yield event
-
-    @contextmanager
-    def _listen(self, kind: Kind) -> Iterator[None]:
-        """Hear other processes as long as anybody here wants to: one socket for each kind."""
-        listeners, stop = self._listening.get(kind) or (0, self._bell.listen(kind, partial(self._hear, kind)))
-        self._listening[kind] = (listeners + 1, stop)
-        try:
-            yield
         finally:
-            listeners, stop = self._listening.get(kind, (0, stop))
-            if listeners == 1:
-                del self._listening[kind]
-                stop()
-            elif listeners:
-                self._listening[kind] = (listeners - 1, stop)
+            unlisten()
+
+    def _listen(self, kind: Kind) -> Callable[[], None]:
+        """Hear other processes as long as anybody here wants to: one socket for each kind. Gives the function that ends it."""
+        if not self._listeners[kind]:
+            self._stop[kind] = self._bell.listen(kind, partial(self._hear, kind))
+        me = object()
+        self._listeners[kind].add(me)
+
+        def stop() -> None:
+            self._listeners[kind].discard(me)
+            if not self._listeners[kind]:
+                self._stop.pop(kind, _nothing)()
+
+        return stop
 
     def _hear(self, kind: Kind, letters: list[bytes]) -> None:
         if kind == "wake":
@@ -301,3 +308,7 @@ class SqliteBackend:
 
     async def published(self) -> list[PublishedHandler]:
         return await self._read(looking.published)
+
+
+def _nothing() -> None:
+    pass
