@@ -111,7 +111,7 @@ async def main() -> None:
         names = names[:1]
     write_days()
     async with Client() as client:
-        jobs = [{"name": names[i % len(names)], "data": data} for i, data in enumerate(chunks())]
+        jobs: list[dict[str, Any]] = [{"name": names[i % len(names)], "data": data} for i, data in enumerate(chunks())]
         handles = await client.enqueue_many(jobs)
         print(f"{sum(job['data']['rows'] for job in jobs):,} rows in {len(jobs)} jobs: {', '.join(names)}")
         results = [asyncio.create_task(handle.result(timeout="2m")) for handle in handles]

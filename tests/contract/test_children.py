@@ -14,7 +14,7 @@ from jobhost_runtimes.pool import Pool
 from .hosting import PATIENCE, Hosted, bundle, error_of, hosted, result_of
 
 pytestmark = pytest.mark.anyio
-QUICK = {"limits": {"grace": "100ms"}}
+QUICK: dict[str, Any] = {"limits": {"grace": "100ms"}}
 
 
 @pytest.fixture(params=["python", "node"])

@@ -39,8 +39,9 @@ async def serving(runtime: str, backend_kind: str, tmp_path: Path) -> AsyncItera
 
 async def test_data_comes_in_and_the_result_goes_out_as_it_is(serving: Hosted) -> None:
     """A1, E1, E2: a job's name finds its handler, transparent to the handler where it runs."""
-    data = {"text": "äöü \u2028 😀", "n": [1, 2.5, -3, None, True, {"deep": [[]]}], "empty": ""}
+    data: dict[str, Any] = {"text": "äöü \u2028 😀", "n": [1, 2.5, -3, None, True, {"deep": [[]]}], "empty": ""}
     assert result_of(await serving.run("echo", data)) == data
+    falsy: Any
     for falsy in (None, 0, "", [], {}, False):
         assert result_of(await serving.run("echo", falsy)) == falsy
 

@@ -246,10 +246,11 @@ class Host:
 
     async def _hear_cancels(self) -> None:
         """Cancels of running jobs, from whoever asks; what is missed here comes with the next renewal of the lease."""
-        async for event in self.backend.events(types=("cancel",)):
-            worker = self.workers.get(event.queue)
-            if worker is not None and event.job_id is not None:
-                worker.cancel(event.job_id)
+        async with contextlib.aclosing(self.backend.events(types=("cancel",))) as events:  # type: ignore[type-var]
+            async for event in events:
+                worker = self.workers.get(event.queue)
+                if worker is not None and event.job_id is not None:
+                    worker.cancel(event.job_id)
 
     def _room(self) -> None:
         for worker in self.workers.values():
