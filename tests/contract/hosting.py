@@ -92,7 +92,6 @@ async def hosted(
         **config,
     }
     host = Host(Config.model_validate(settings), backend=backend)
-    await backend.open()
     await host.start()
     try:
         yield Hosted(host, backend)

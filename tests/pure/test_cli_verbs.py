@@ -379,7 +379,7 @@ def test_priority_is_explained() -> None:
 
 def test_help_imports_no_verb() -> None:
     """Start-up time is a feature: --help costs click alone."""
-    heavy = "structlog", "asyncio", "anyio", "tomllib", "jobhost.client", "jobhost.cli.serve"
+    heavy = "structlog", "asyncio", "anyio", "jobhost.client", "jobhost.cli.serve"
     code = (
         "import sys\nfrom jobhost.cli.main import cli\n"
         "try: cli(['--help'], prog_name='jobhost')\nexcept SystemExit: pass\n"

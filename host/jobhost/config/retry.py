@@ -66,7 +66,7 @@ class BackoffTable(Table):
 
 def _from_duration(written: object) -> object:
     """A duration alone is a fixed delay, as a number alone is in BullMQ."""
-    return {"type": "fixed", "delay": written} if isinstance(written, (str, int, float)) else written
+    return {"type": "fixed", "delay": written} if isinstance(written, str) or _is_number(written) else written
 
 
 BACKOFF = TableOf(BackoffTable, _from_duration)
