@@ -21,6 +21,10 @@ class Services:
             f"no service {name!r}: set it in setup(ctx) as ctx.services.{name} (there are: {known})"
         )
 
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __contains__(self, name: object) -> bool:
         return name in self.__dict__
 
