@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -12,7 +14,7 @@ from jobhost.errors import BackendUnavailableError, JobhostError
 from jobhost.queues.job import NewJob
 from jobhost.queues.sqlite import SqliteBackend
 
-from tests.contract.backends import add, claim_one, completed, ids, opened
+from tests.contract.backends import PATIENCE, add, claim, claim_one, completed, ids, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -89,13 +91,9 @@ async def test_a_damaged_file(file: Path) -> None:
             raw.write(b"\xa5" * 4096)
     async with opened(SqliteBackend(file)) as backend:
         with pytest.raises(BackendUnavailableError, match=r"is damaged: stop all hosts.*\.recover"):
-            await backend.claim("default", 500, *_anything())
+            await claim(backend, 500)
         with pytest.raises(BackendUnavailableError, match="is damaged"):
             await ids(backend)
-
-
-def _anything() -> tuple[object, int, str]:
-    raise AssertionError
 
 
 async def test_a_locked_file_at_the_start(file: Path) -> None:
@@ -202,17 +200,30 @@ async def test_a_claim_whose_caller_is_gone_is_handed_back(file: Path) -> None:
     """A cancelled claim may have been committed already: its jobs must not wait for a lease that nobody renews."""
     async with opened(SqliteBackend(file)) as backend:
         await add(backend, "a")
-        holder = sqlite3.connect(file, isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(claim_one, backend)
-            await anyio.wait_all_tasks_blocked()
-            holder.execute("COMMIT")
-            while (await backend.counts("default"))["active"] == 0:
-                pass
-            tasks.cancel_scope.cancel()
-        holder.close()
-        with anyio.fail_after(5):
+        claiming = asyncio.ensure_future(claim_one(backend))
+        await asyncio.sleep(0)
+        with closing(sqlite3.connect(file)) as db:
+            while db.execute("SELECT state FROM jobs").fetchone() != (3,):
+                pass  # the loop is not let go on: the claim is committed and nobody has been told
+        claiming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await claiming
+        with anyio.fail_after(PATIENCE):
             while (await backend.counts("default"))["waiting"] == 0:
-                await anyio.lowlevel.checkpoint()
+                pass
         assert (await claim_one(backend)).job.attempts_made == 0
+
+
+async def test_a_claim_that_was_cancelled_in_time_takes_nothing(file: Path) -> None:
+    async with opened(SqliteBackend(file)) as backend:
+        await add(backend, "a")
+        with closing(sqlite3.connect(file, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            blocked = asyncio.ensure_future(backend.pause("other"))
+            await asyncio.sleep(0)
+            claiming = asyncio.ensure_future(claim_one(backend))
+            await asyncio.sleep(0)
+            claiming.cancel()
+            holder.execute("COMMIT")
+        await blocked
+        assert (await backend.counts("default"))["waiting"] == 1
