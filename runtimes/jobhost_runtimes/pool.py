@@ -71,7 +71,12 @@ class Pool:
         self._backoff.cancel()
         while self._waiting:
             self._waiting.popleft().end(Outcome(Ending.UNSTARTED))
-        if not now:
+        if now:
+            # What is killed by the host's own haste is given back, not blamed.
+            for child in self._children:
+                for run in list(child.runs.values()):
+                    child.cancel(run, "shutdown")
+        else:
             await self._drain()
         for task in self._tasks:
             task.cancel()
