@@ -12,6 +12,7 @@ import anyio
 import pytest
 from jobhost.errors import BackendUnavailableError, JobhostError
 from jobhost.queues.job import NewJob
+from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
 from tests.contract.backends import PATIENCE, add, claim, claim_one, completed, ids, opened
@@ -113,7 +114,7 @@ async def test_a_file_that_is_locked_for_a_while(file: Path) -> None:
         await add(backend, "a")
         holder = sqlite3.connect(file, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(BackendUnavailableError, match="is locked by another process.*fuser"):
+        with pytest.raises(BackendUnavailableError, match=r"is locked by another process.*fuser"):
             await add(backend, "b")
         assert await ids(backend) == ["1"], "reads go on"
         holder.execute("ROLLBACK")
@@ -139,9 +140,13 @@ async def test_a_full_disk_loses_nothing_and_passes(file: Path) -> None:
         await add(backend, "first")
         await _let_grow(backend, 100)
         acknowledged = ["1"]
-        with pytest.raises(BackendUnavailableError, match="the disk is full; free some space"):
+
+        async def fill() -> None:
             while True:
-                acknowledged += [one.id for one in await backend.add([NewJob("a", b"x" * 20_000)])]
+                acknowledged.extend([one.id for one in await backend.add([NewJob("a", b"x" * 20_000)])])
+
+        with pytest.raises(BackendUnavailableError, match="the disk is full; free some space"):
+            await fill()
         assert 5 < len(acknowledged) < 50
         assert await ids(backend) == acknowledged[::-1]
         await backend.remove("default", acknowledged.pop())
@@ -172,7 +177,8 @@ async def test_one_order_that_does_not_fit_leaves_the_others_be(file: Path) -> N
         assert sorted(await ids(backend)) == sorted(["1", *stored])
 
 
-async def _let_grow(backend: SqliteBackend, pages: int) -> None:
+async def _let_grow(backend: Backend, pages: int) -> None:
+    assert isinstance(backend, SqliteBackend)
     await backend._write(lambda tx: tx.execute(f"PRAGMA max_page_count = {pages}").fetchone())
 
 

@@ -51,12 +51,12 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """Section 5 of the contract: whatever a process was doing when it died, what it was told was stored is stored."""
     file = tmp_path / "jobs.db"
     said: list[tuple[str, ...]] = []
-    for life in range(6):
-        process = start("churn", file, f"life-{life}")
+    for n in range(6):
+        process = start("churn", file, f"life-{n}")
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(40 + 37 * life)]
+        lines = [process.stdout.readline() for _ in range(40 + 37 * n)]
         lines += [line for line in end(process, kill=True).splitlines(keepends=True) if line.endswith("\n")]
-        said += [(f"life-{life}", *line.split()) for line in lines]
+        said += [(f"life-{n}", *line.split()) for line in lines]
     check_counts(file)
     async with opened(SqliteBackend(file)) as backend:
         for _, what, id in said:
@@ -65,7 +65,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
                 assert job is not None
                 assert job.state == "completed" or what == "added"
         for life in {life for life, *_ in said}:
-            last = max((int(n) for by, what, n in said if (by, what) == (life, "counted")), default=0)
+            last = max((int(count) for by, what, count in said if (by, what) == (life, "counted")), default=0)
             counted = await backend.state_get(life, "n")
             assert last <= int(counted or 0) <= last + 1
         assert {what for _, what, _ in said} == {"added", "completed", "counted"}

@@ -143,8 +143,16 @@ class Desk(Generic[Context]):
             orders, closing = self._collect()
             orders = [order for order in orders if not order.future.cancelled()]
             if orders:
-                self._serve(connection, orders)
+                self._serve_or_refuse(connection, orders)
             self._look_around(connection)
+
+    def _serve_or_refuse(self, connection: sqlite3.Connection, orders: list[Order[Context]]) -> None:
+        try:
+            self._serve(connection, orders)
+        except BaseException:  # a mistake of ours ends the thread: it must not leave anybody waiting
+            for order in orders:
+                self.tell(_fail, order.future, self._closed())
+            raise
 
     def _collect(self) -> tuple[list[Order[Context]], bool]:
         """Wait for orders and take all there are; True once the desk is to close."""
@@ -178,3 +186,12 @@ def _succeed(future: asyncio.Future[None]) -> None:
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction without a trace, if there is one: some errors have ended it already."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        pass  # of a damaged file not even that can be said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from .desk import Desk, Order
+from .desk import Desk, Order, roll_back
 from .faults import in_words
 from .schema import connect_reader
 
@@ -28,8 +28,7 @@ class Reader(Desk[sqlite3.Connection]):
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
             order.error = in_words(error, self._path)
         finally:
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+            roll_back(connection)
 
 
 def _deliver(orders: list[Order[sqlite3.Connection]]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..clock import Clock
 from ..feed import Feed
 from .bell import Bell
-from .desk import TICK_S, Desk, Order
+from .desk import TICK_S, Desk, Order, roll_back
 from .faults import HOPELESS, fault_code, in_words
 from .schema import connect_writer
 from .transaction import Transaction
@@ -65,8 +65,7 @@ class Writer(Desk[Transaction]):
             tx.finish()
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:  # some errors have rolled back already
-                connection.execute("ROLLBACK")
+            roll_back(connection)
             raise
         return tx
 
