@@ -21,6 +21,7 @@ from jobhost.dispatch.host import Host
 from jobhost.logs import set_up
 from jobhost.queues.job import NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
 from tests.benchmarks.measure import HANDLERS
@@ -86,6 +87,18 @@ class Sqlite(SqliteBackend):
         return held
 
 
+async def fill(backend: Backend, handler: str, jobs: int) -> None:
+    """Add the jobs beforehand, to a file through a backend of its own: the host opens its backend itself, and only once."""
+    shared = isinstance(backend, MemoryBackend)
+    if not shared:
+        await backend.open()
+    new = [NewJob(handler, json.dumps(payload(n)).encode()) for n in range(jobs)]
+    for start in range(0, jobs, 1000):
+        await backend.add(new[start : start + 1000])
+    if not shared:
+        await backend.close()
+
+
 async def measure(setting: dict[str, Any]) -> dict[str, float]:
     # A child that is replaced every 1,000 runs, as by default, would measure starts; those have a benchmark of their own.
     handler = setting.get("handler", "noop")
@@ -101,10 +114,9 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
     profiler = cProfile.Profile() if setting.get("profile") else None
     backend = Memory() if setting["backend"] == "memory" else Sqlite(Path(setting["folder"]) / "jobs.db")
     backend.meter = Meter(jobs, profiler)
-    await backend.open()
-    new = [NewJob(handler, json.dumps(payload(n)).encode()) for n in range(jobs)]
-    for start in range(0, jobs, 1000):
-        await backend.add(new[start : start + 1000])
+    await fill(
+        backend if setting["backend"] == "memory" else SqliteBackend(Path(setting["folder"]) / "jobs.db"), handler, jobs
+    )
     host = Host(config, backend=backend, log=set_up(None, "info"))
     try:
         await host.start()
