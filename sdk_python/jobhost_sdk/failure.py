@@ -81,7 +81,7 @@ def stack_of(error: BaseException) -> str:
     """The traceback as Python prints it, causes included, without frames of the SDK."""
     from traceback import StackSummary, TracebackException
 
-    shown = TracebackException(type(error), error, _authors(error.__traceback__), compact=True)
+    shown = TracebackException(type(error), error, _authors(error.__traceback__))
     seen: set[int] = set()
     parts: list[Any] = [shown]
     while parts:

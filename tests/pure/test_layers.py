@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jobhost_runtimes.process import child_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
@@ -86,7 +87,15 @@ def test_the_walk_sees_what_it_should() -> None:
 
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
-    said = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    # With the environment of a child: a coverage run, say, would load its own modules before ours.
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        env=child_environment([]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return set(json.loads(said.stdout))
 
 

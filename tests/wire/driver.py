@@ -31,7 +31,7 @@ LEND = {
     "msgpack": str(pathlib.Path(msgpack.__file__).parent),
     "fastjsonschema": str(pathlib.Path(fastjsonschema.__file__).parent),
 }
-PYENV = pathlib.Path("/root/.pyenv/versions")
+PYENV = pathlib.Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 
