@@ -210,6 +210,9 @@ class Child:
             return
         self._connection.notify("cancel", {"run": run.token, "reason": verdict.reason})
         self._process.signal(signal.SIGURG)
+        timeout = self._tickets.get(run.token)
+        if timeout is not None:
+            self._deadlines.remove(run.token, timeout)  # or it would come in the grace and change the verdict
         self._tickets[run.token] = self._deadlines.add(
             (run.token, "grace"), self.bundle.limits.grace, lambda: self._grace_over(run)
         )
@@ -232,12 +235,7 @@ class Child:
             self._finish(run, Outcome(Ending.RAISED, error=host_error("ProtocolError", message, "child")))
 
     def _finish(self, run: Run, outcome: Outcome) -> None:
-        token = run.token
-        del self.runs[token]
-        ticket = self._tickets.pop(token, None)
-        if ticket is not None:
-            self._deadlines.remove(token, ticket)
-            self._deadlines.remove((token, "grace"), ticket)
+        self._forget(run)
         queue = self._sync_queue
         if queue:
             if queue[0] is run:
@@ -247,6 +245,14 @@ class Child:
             elif run in queue:
                 queue.remove(run)
         run.end(outcome)
+
+    def _forget(self, run: Run) -> None:
+        token = run.token
+        del self.runs[token]
+        ticket = self._tickets.pop(token, None)
+        if ticket is not None:
+            # A run with a verdict has had its timeout; its ticket is that of the grace.
+            self._deadlines.remove(token if run.verdict is None else (token, "grace"), ticket)
 
     # The wire -----------------------------------------------------------------------------------------------------
 
@@ -351,11 +357,7 @@ class Child:
             self._finish_dead(run, outcome)
 
     def _finish_dead(self, run: Run, outcome: Outcome) -> None:
-        del self.runs[run.token]
-        ticket = self._tickets.pop(run.token, None)
-        if ticket is not None:
-            self._deadlines.remove(run.token, ticket)
-            self._deadlines.remove((run.token, "grace"), ticket)
+        self._forget(run)
         run.end(outcome)
 
     async def stop(self, now: bool = False) -> None:

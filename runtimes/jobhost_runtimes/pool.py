@@ -147,14 +147,14 @@ class Pool:
         sync = run.handler in self._sync
         best: Child | None = None
         for child in self._children:
-            if self._free_places(child, sync) > 0 and (best is None or len(child.runs) < len(best.runs)):
+            if (best is None or len(child.runs) < len(best.runs)) and self._free_places(child, sync) > 0:
                 best = child
                 if not child.runs:
                     break
         if best is None:
             return False
-        if best.runs:
-            if sync and self._may_start():
+        if best.runs and self._may_start():
+            if sync:
                 return False  # a child of its own is better than a place behind another run
             self._start_more()
         self._execute(best, run)

@@ -67,9 +67,11 @@ def command(
     log = set_up(log_format, log_level)
     config = load_project(store, bundles, http, lambda text: log.warning("config.warning", text=text))
 
+    from jobhost.dispatch import collector
     from jobhost.dispatch.host import Host
 
     host = Host(config, queues=queues or None, burst=burst, log=log)
+    collector.calm()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(host, log))
     if fail and host.failed:

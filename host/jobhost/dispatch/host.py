@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -70,7 +71,8 @@ class Host:
     ) -> None:
         self.config = config
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        self.log = log if log is not None else structlog.get_logger("jobhost")
+        # Bound now: the logger that structlog hands out binds itself anew at each call, which was a tenth of a job's cost.
+        self.log = (log if log is not None else structlog.get_logger("jobhost")).bind()
         self.catalogue = Catalogue()
         self.tokens = Tokens()
         self.strategies: dict[str, Strategy] = {}
@@ -85,7 +87,8 @@ class Host:
         self._registered: list[tuple[Any, dict[str, Any]]] = []
         self._runtimes: list[Runtime] = []
         self.workers: dict[str, QueueWorker] = {}
-        self._running_of: dict[str, int] = {}
+        self.running_of: defaultdict[str, int] = defaultdict(int)
+        """Runs under way of each handler, counted by the workers."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loading: set[asyncio.Task[None]] = set()
         self._unwatch: Callable[[], None] | None = None
@@ -274,12 +277,6 @@ class Host:
         return [self.workers[queue]]
 
     # What workers tell ----------------------------------------------------------------------------------------------
-
-    def running_of(self, handler: str) -> int:
-        return self._running_of.get(handler, 0)
-
-    def count_running(self, handler: str, change: int) -> None:
-        self._running_of[handler] = self._running_of.get(handler, 0) + change
 
     def queue_idle(self) -> None:
         if self._burst is not None:

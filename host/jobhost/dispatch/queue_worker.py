@@ -27,6 +27,8 @@ from .strategies import wait_ms
 if TYPE_CHECKING:
     from .host import Host
 
+UNKNOWN_EVERY = 1.0
+"""Seconds between looks for jobs of unknown names while every handler is busy."""
 RETRY_PAUSE = 0.5
 """Seconds before the backend is asked again after it could not be reached."""
 
@@ -46,6 +48,7 @@ class QueueWorker:
         self._policies: dict[str, Policy] = {}
         self._wake = asyncio.Event()
         self._due: asyncio.TimerHandle | None = None
+        self._unknown_timer: asyncio.TimerHandle | None = None
         self._draining = False
         self.next_due: int | None = None
         self.idle = False
@@ -107,11 +110,29 @@ class QueueWorker:
             shared[key][1].append(entry.name)
             limit = entry.settings.concurrency
             if limit is not None:
-                groups.append(((entry.name,), limit - self.host.running_of(entry.name)))
+                groups.append(((entry.name,), limit - self.host.running_of[entry.name]))
         groups += [(names, room) for room, names in shared.values()]
+        known = sum(room for room, _ in shared.values())
         others = self._others()
-        free = sum(room for room, _ in shared.values()) + (self.settings.concurrency if others is None else others)
-        return Admission(groups, others), free
+        if others is not None:
+            return Admission(groups, others), known + others
+        if known <= 0 and groups and not self._unknown_due():
+            return Admission(groups), 0
+        if len(groups) == 1 and known > 0:
+            # No claim larger than the one group there is: then the backend need not look at names. Unknown names follow.
+            return Admission(groups), known
+        return Admission(groups), known + self.settings.concurrency
+
+    def _unknown_due(self) -> bool:
+        """While no handler has a place, jobs of unknown names are looked for now and then: with each end of a run it would
+        cost as much as the jobs themselves."""
+        if self._unknown_timer is None:
+            self._unknown_timer = asyncio.get_running_loop().call_later(UNKNOWN_EVERY, self.poke)
+            return False
+        if self._unknown_timer.when() > asyncio.get_running_loop().time():
+            return False
+        self._unknown_timer = None
+        return True
 
     def _others(self) -> int | None:
         """Places for names that no handler has: none before every bundle has told its names, then as many as come."""
@@ -120,7 +141,7 @@ class QueueWorker:
             assert wildcard.runtime is not None
             room = wildcard.runtime.room(wildcard.handler)
             limit = wildcard.settings.concurrency
-            return room if limit is None else min(room, limit - self.host.running_of("*"))
+            return room if limit is None else min(room, limit - self.host.running_of["*"])
         return None if self.host.all_loaded else 0
 
     def _set_alarm(self, next_due: int | None) -> None:
@@ -156,7 +177,7 @@ class QueueWorker:
         live.run = run
         self.live[job.id] = live
         self.running += 1
-        self.host.count_running(entry.name, 1)
+        self.host.running_of[entry.name] += 1
         self._hand_over(entry.runtime, run)
 
     @staticmethod
@@ -183,13 +204,10 @@ class QueueWorker:
 
     def _ended(self, run: Run, outcome: Outcome) -> None:
         live: Live = run.tag
+        live.run = None  # a run and what hangs at it hold each other: without this each job waits for the collector
         self.running -= 1
-        self.host.count_running(live.entry.name, -1)
-        outcome = live.judged(outcome)
-        tries = Tries(
-            live.policy.attempts, lambda made, error: wait_ms(self.host, live.policy.backoff, made, error, live.job)
-        )
-        decided = settlement(outcome, live.job, live.lease, tries, self.settings)
+        self.host.running_of[live.entry.name] -= 1
+        decided = settlement(live.judged(outcome), live.job, live.lease, self._tries(live), self.settings)
         if decided is None or live.lost:
             self.live.pop(live.job.id, None)
             self.host.log.warning(
@@ -198,6 +216,11 @@ class QueueWorker:
         else:
             self._settle(decided, live.job)
         self._wake.set()
+
+    def _tries(self, live: Live) -> Tries:
+        return Tries(
+            live.policy.attempts, lambda made, error: wait_ms(self.host, live.policy.backoff, made, error, live.job)
+        )
 
     def _settle(self, decided: Settlement, job: Job) -> None:
         def settled(held: bool) -> None:

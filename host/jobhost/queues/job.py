@@ -7,7 +7,7 @@ milliseconds. States are BullMQ's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Json = bytes
 State = Literal["waiting", "prioritized", "delayed", "active", "completed", "failed", "waiting-children"]
@@ -105,8 +105,7 @@ class Claim:
     token: str
 
 
-@dataclass(slots=True, frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """Names a claim: every write of its holder carries it, and is refused once somebody else has the job."""
 
     queue: str

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobhost.config.document import Config
+from jobhost.dispatch import collector
 from jobhost.dispatch.host import Host
 from jobhost.logs import set_up
 from jobhost.queues.job import NewJob, Settlement
@@ -136,6 +137,7 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
+    collector.calm()  # as `serve` does
     if setting.get("uvloop"):
         import uvloop
 

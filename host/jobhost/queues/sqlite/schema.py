@@ -19,6 +19,10 @@ SQLITE_FLOOR = (3, 35)
 CACHE_KIB = 64 * 1024
 """Page cache of the writer: holds the indexes of about a million jobs."""
 
+CHECKPOINT_PAGES = 4_000
+"""Pages in the WAL before they are written back: at SQLite's own 1,000 a busy host does so twenty times a second (measured: a
+tenth of the throughput). The WAL stays near 16 MiB."""
+
 _TABLES = """
 CREATE TABLE queues (
     name TEXT PRIMARY KEY,
@@ -138,6 +142,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged survives a power cut
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     if not _is_current(connection, path):
         _create(connection, path)
 
