@@ -87,6 +87,8 @@ class Host:
         self._registered: list[tuple[Any, dict[str, Any]]] = []
         self._runtimes: list[Runtime] = []
         self.workers: dict[str, QueueWorker] = {}
+        self.claiming = asyncio.Lock()
+        """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
         self.running_of: defaultdict[str, int] = defaultdict(int)
         """Runs under way of each handler, counted by the workers."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -203,7 +205,7 @@ class Host:
         )
         self._serve_queues(self._wanted_queues())
         self._publish_soon(added)
-        self._room()
+        self._poke_all()
 
     async def _when_loaded(self) -> None:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
@@ -211,7 +213,7 @@ class Host:
             await asyncio.wait(set(self._loading))
         self.all_loaded = True
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
-        self._room()
+        self._poke_all()
 
     def _publish_soon(self, entries: Sequence[Entry]) -> None:
         handlers = [
@@ -256,6 +258,12 @@ class Host:
                     worker.cancel(event.job_id)
 
     def _room(self) -> None:
+        """Places have become free. Queues that had nothing to do are not asked again: what arrives there pokes them."""
+        for worker in self.workers.values():
+            if worker.hungry:
+                worker.poke()
+
+    def _poke_all(self) -> None:
         for worker in self.workers.values():
             worker.poke()
 
@@ -318,7 +326,7 @@ class Host:
                 continue
             self._trouble = False
             self.log.info("backend.available")
-            self._room()
+            self._poke_all()
 
     def _start_trouble(self, spec: BundleSpec, error: ChildStartError) -> None:
         self.log.error("bundle.start_failed", bundle=spec.name, error=str(error))

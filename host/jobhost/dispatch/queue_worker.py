@@ -51,6 +51,8 @@ class QueueWorker:
         self._unknown_timer: asyncio.TimerHandle | None = None
         self._draining = False
         self.next_due: int | None = None
+        self.hungry = False
+        """The last claim was held up by places, or found something: it is to be told when places become free."""
         self.idle = False
         """The last claim found nothing and nothing runs."""
 
@@ -78,16 +80,19 @@ class QueueWorker:
 
     async def _claim(self) -> bool:
         """Claim as much as there is room for; True if there may be more for the room that is left."""
-        room = self.settings.concurrency - self.running
-        if self._draining or self.paused or room <= 0:
-            return False
-        admission, free = self._admission()
-        if free <= 0:
-            return False
-        limit = min(room, free)
-        claimed = await self.host.backend.claim(self.name, limit, admission, self.settings.lease, self.host.id)
-        for claim in claimed.claims:
-            self._begin(claim)
+        async with self.host.claiming:
+            room = self.settings.concurrency - self.running
+            if self._draining or self.paused or room <= 0:
+                return False
+            admission, free = self._admission()
+            self.hungry = free <= 0 or admission.short
+            if free <= 0:
+                return False
+            limit = min(room, free)
+            claimed = await self.host.backend.claim(self.name, limit, admission, self.settings.lease, self.host.id)
+            for claim in claimed.claims:
+                self._begin(claim)
+        self.hungry = self.hungry or bool(claimed.claims)
         self._set_alarm(claimed.next_due)
         self.idle = not claimed.claims and not self.live
         if self.idle:
@@ -112,7 +117,7 @@ class QueueWorker:
             if limit is not None:
                 groups.append(((entry.name,), limit - self.host.running_of[entry.name]))
         groups += [(names, room) for room, names in shared.values()]
-        known = sum(room for room, _ in shared.values())
+        known = sum(max(0, room) for room, _ in shared.values())
         others = self._others()
         if others is not None:
             return Admission(groups, others), known + others

@@ -29,6 +29,11 @@ class Admission:
             for name in names:
                 self._groups_of.setdefault(name, []).append(index)
 
+    @property
+    def short(self) -> bool:
+        """Whether some names have no place."""
+        return any(free <= 0 for free in self._free) or self._others == 0
+
     def copy(self) -> Admission:
         """Give one that counts for itself: a claim that has to be tried again starts from the same places."""
         copy = Admission(others=self._others)
