@@ -63,9 +63,14 @@ async def test_a_child_that_closes_its_pipes_is_dead() -> None:
 
 
 async def test_a_job_whose_child_died_is_retried(language: str) -> None:
+    """And its log still says why, once a completed attempt has cleared the error."""
     async with hosted(MemoryBackend(), bundle(language)) as serving:
         job = await serving.run("die_once", attempts=3)
-        assert (result_of(job), job.attempts_made) == (2, 2)
+        assert (result_of(job), job.attempts_made, job.error) == (2, 2, None)
+        told = [line for _, line in await serving.backend.logs("default", job.id) if line.source == "host"]
+        assert [(line.level, line.attempt) for line in told] == [("warning", 1)]
+        assert told[0].message.startswith("the job comes back in ")
+        assert "ChildDied: the child " in told[0].message
 
 
 @pytest.mark.parametrize("data", [None, "ignore SIGTERM"])

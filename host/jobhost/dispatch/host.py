@@ -40,6 +40,7 @@ from ..queues.seam import Backend
 from .burst import Burst
 from .journal import Journal
 from .live import Live
+from .outcomes import brief
 from .queue_worker import QueueWorker
 from .services import HostServices
 from .settler import Settler
@@ -299,7 +300,7 @@ class Host:
             self.log.debug("job.completed", queue=worker.name, job_id=job.id, name=job.name)
         elif decided.to == "failed":
             self.failed += 1
-            self.log.error("job.failed", queue=worker.name, job_id=job.id, name=job.name, error=_brief(decided.error))
+            self.log.error("job.failed", queue=worker.name, job_id=job.id, name=job.name, error=brief(decided.error))
         elif decided.error is not None:
             self.log.warning(
                 "job.retried",
@@ -307,7 +308,7 @@ class Host:
                 job_id=job.id,
                 name=job.name,
                 delay_ms=decided.delay_ms,
-                error=_brief(decided.error),
+                error=brief(decided.error),
             )
 
     def backend_trouble(self, error: BackendUnavailableError) -> None:
@@ -476,12 +477,3 @@ class Host:
             await self.backend.close()
         self.log.info("host.stopped", completed=self.completed, failed=self.failed)
         self._stopped.set()
-
-
-def _brief(error: bytes | None) -> str:
-    """Type and first line of a stored error, for the log."""
-    if error is None:
-        return ""
-    loaded = json.loads(error)
-    first = str(loaded.get("message", "")).split("\n", 1)[0]
-    return f"{loaded.get('type')}: {first}"

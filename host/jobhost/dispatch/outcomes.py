@@ -119,3 +119,12 @@ def failed(
 def as_json(error: dict[str, Any] | None) -> bytes | None:
     """The stored form of an error. Lone surrogates, which a child can put into a message, become escapes."""
     return None if error is None else json.dumps(error, ensure_ascii=True).encode()
+
+
+def brief(error: bytes | None) -> str:
+    """Type and first line of a stored error, for the log."""
+    if error is None:
+        return ""
+    loaded = json.loads(error)
+    first = str(loaded.get("message", "")).split("\n", 1)[0]
+    return f"{loaded.get('type')}: {first}"

@@ -7,12 +7,14 @@ claim is under way further changes gather, so that the next one takes all of the
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from jobhost_runtimes.run import Outcome, Run, host_error
 from jobhost_runtimes.runtime import Runtime
+from jobhost_runtimes.services import Line
 
 from ..catalogue import Entry
 from ..config.policy import Policy, handler_policy, put_job_over
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_EVERY = 1.0
 """Seconds between looks for jobs of unknown names while every handler is busy."""
+MOST_TOLD = 4096
+"""Characters of an error that the job's log keeps."""
 RETRY_PAUSE = 0.5
 """Seconds before the backend is asked again after it could not be reached."""
 
@@ -219,6 +223,8 @@ class QueueWorker:
                 "lease.lost", queue=self.name, job_id=live.job.id, name=live.job.name, result="dropped"
             )
         else:
+            if decided.error is not None:
+                self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided))
             self._settle(decided, live.job)
         self._wake.set()
 
@@ -290,6 +296,15 @@ class QueueWorker:
                 if found.waiting:
                     self.poke()
             await asyncio.sleep(self.settings.stalled_interval / 1000)
+
+
+def end_line(decided: Settlement) -> Line:
+    """What the job's log keeps of a run that did not end well: its error is gone from the job once a later attempt completes."""
+    error = json.loads(decided.error or b"{}")
+    failed = decided.to == "failed"
+    comes_back = f"the job comes back in {decided.delay_ms} ms" if decided.delay_ms else "the job comes back"
+    text = f"{'the job failed' if failed else comes_back}: {error.get('type')}: {error.get('message')}"
+    return Line(int(time.time() * 1000), "error" if failed else "warning", text[:MOST_TOLD], None, "host")
 
 
 def wire_job(job: Job, policy: Policy) -> dict[str, Any]:

@@ -95,5 +95,9 @@ def _block(text: str) -> Iterator[str]:
 
 def _log(log: list[Listing]) -> Iterator[str]:
     if log:
-        yield f"log, {len(log)} lines" if len(log) <= _LOG_LINES else f"log, the last {_LOG_LINES} of {len(log)} lines"
+        yield (
+            f"log, {len(log)} line{'s' if len(log) > 1 else ''}"
+            if len(log) <= _LOG_LINES
+            else f"log, the last {_LOG_LINES} of {len(log)} lines"
+        )
         yield from (f"  {log_text(line)}" for line in log[-_LOG_LINES:])
