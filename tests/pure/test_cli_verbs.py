@@ -207,7 +207,7 @@ def test_a_failed_job_for_people_and_for_programs() -> None:
         "  a.b: is missing",
         "    line",
         "  KeyError: b",
-        "log, 1 lines",
+        "log, 1 line",
     ):
         assert line in text.splitlines()
     assert "warning #1 [stdout] half way n=1" in text
