@@ -1,4 +1,4 @@
-"""A host over a backend, for tests: started, fed, waited for, stopped. Nothing here sleeps: it waits for events of the queue."""
+"""A host over a backend, for tests: started, fed, waited for, stopped. Waits end as soon as what is awaited is so."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Hosted:
         return job
 
     async def until(self, id: str, check: Callable[[Job], bool], queue: str = "default") -> Job:
-        """Wait until a job is as `check` wants it: looks at each event of its queue, and every 50 ms."""
+        """Wait until a job is as `check` wants it: looks every 10 ms, within the time limit."""
         with anyio.fail_after(PATIENCE):
             while True:
                 job = await self.job(id, queue)

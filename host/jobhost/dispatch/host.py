@@ -97,6 +97,7 @@ class Host:
         self._unwatch: Callable[[], None] | None = None
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
+        self._broken: BaseException | None = None
         self._started = False
         self._trouble = False
 
@@ -405,6 +406,8 @@ class Host:
     async def wait(self) -> None:
         """Return when the host has stopped; with `burst`, stop it once nothing is left to do."""
         await self._stopped.wait()
+        if self._broken is not None:
+            raise self._broken
 
     def request_stop(self, now: bool = False) -> None:
         """Begin to stop; `wait` tells when it is done."""
@@ -416,6 +419,14 @@ class Host:
         if self._stopping is not None and not self._stopping.done():
             self._stopping.cancel()
         self._stopping = task
+        task.add_done_callback(self._stop_ended)
+
+    def _stop_ended(self, task: asyncio.Task[None]) -> None:
+        """A stop that fails half way is a defect of ours: said, and nobody waits for its end for ever."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.critical("host.defect", exc_info=error)
+            self._broken = error
+            self._stopped.set()
 
     async def stop(self, now: bool = False) -> None:
         """Drain within `shutdown_timeout`, then hand back what still runs; `now`: hand back at once. Safe before start and twice."""
@@ -423,7 +434,7 @@ class Host:
             self._stopped.set()
             return
         self.request_stop(now)
-        await self._stopped.wait()
+        await self.wait()
 
     async def _stop(self, now: bool) -> None:
         if self._stopped.is_set():
