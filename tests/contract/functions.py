@@ -19,6 +19,25 @@ Functions = dict[str, Any]
 """Job name -> function, or (function, settings as in `@handler`)."""
 
 
+class Recorder:
+    """Stands for the host's structured log: keeps what was said as (event, fields)."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def bind(self) -> Recorder:
+        return self
+
+    def _say(self, event: str, **fields: Any) -> None:
+        self.said.append((event, fields))
+
+    debug = info = warning = error = critical = _say
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The fields of each time `event` was said."""
+        return [fields for said, fields in self.said if said == event]
+
+
 class Gate:
     """A handler whose runs wait until the gate is opened. Counts them."""
 
@@ -51,11 +70,12 @@ async def serving(
     *bundles: dict[str, Any],
     queues: Any = None,
     prepare: Callable[[Host], None] | None = None,
+    log: Any = None,
     **config: Any,
 ) -> AsyncIterator[Hosted]:
     """A host over `backend` with `functions` registered; `prepare` gets it before its start."""
     settings = {"queue_url": "memory://", "bundles": list(bundles), "queues": queues or {}, "shutdown_timeout": "5s"}
-    host = Host(Config.model_validate({**settings, **config}), backend=backend)
+    host = Host(Config.model_validate({**settings, **config}), backend=backend, log=log)
     for name, given in functions.items():
         fn, options = given if isinstance(given, tuple) else (given, {})
         host.register(fn, name, **options)

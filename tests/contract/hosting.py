@@ -80,7 +80,7 @@ class Hosted:
 
 @asynccontextmanager
 async def hosted(
-    backend: Backend, *bundles: dict[str, Any], queues: Any = None, **config: Any
+    backend: Backend, *bundles: dict[str, Any], queues: Any = None, log: Any = None, **config: Any
 ) -> AsyncIterator[Hosted]:
     """A host that serves `bundles` from `backend`, stopped at the end."""
     settings = {
@@ -91,7 +91,7 @@ async def hosted(
         "defaults": {"backoff": {"type": "fixed", "delay": "10ms", "jitter": 0.0}},
         **config,
     }
-    host = Host(Config.model_validate(settings), backend=backend)
+    host = Host(Config.model_validate(settings), backend=backend, log=log)
     await host.start()
     try:
         yield Hosted(host, backend)

@@ -48,6 +48,8 @@ from .strategies import Strategy
 
 HEARTBEAT = 30.0
 """Seconds between heartbeats."""
+WRITING = 5.0
+"""Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
 RELOAD_PAUSE = 1.0
 RELOAD_LONGEST = 60.0
 """Seconds before a bundle that could not be started is tried again: the first pause, and the longest."""
@@ -137,7 +139,7 @@ class Host:
         await self.backend.open()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.journal = Journal(self.backend, self.backend_trouble)
-        self.settler = Settler(self.backend, self.journal, self.backend_trouble)
+        self.settler = Settler(self.backend, self.journal, self.backend_trouble, self._spawn)
         services = HostServices(self.backend, self.journal, self._scopes, self._child_log, self._on_run_log)
         self._scopes_of: dict[str, Sequence[str]] = {}
         if self._registered:
@@ -323,7 +325,7 @@ class Host:
         while self._trouble:
             await asyncio.sleep(1.0)
             try:
-                await self.backend.queues()
+                await self.backend.heartbeat(self._info())  # a write: a full disk can still be read
             except BackendUnavailableError:
                 continue
             self._trouble = False
@@ -389,10 +391,11 @@ class Host:
         except BackendUnavailableError as error:
             self.backend_trouble(error)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+        return task
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -466,7 +469,7 @@ class Host:
 
     async def _finish_writing(self) -> None:
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WRITING):
                 await self.settler.flush()
                 await self.journal.close()
         except TimeoutError:

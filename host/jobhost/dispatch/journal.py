@@ -34,7 +34,7 @@ class Journal:
 
     @property
     def empty(self) -> bool:
-        return not (self._lines or self._progress)
+        return not (self._lines or self._progress or self._dropped)
 
     def add(self, lease: Lease, attempt: int, line: Line) -> None:
         if len(self._lines) >= MOST_LINES:
@@ -58,7 +58,7 @@ class Journal:
         task.add_done_callback(self._flushing.discard)
 
     async def flush(self) -> None:
-        """Write what has gathered. While the backend is gone, lines are dropped: they must not fill the host."""
+        """Write what has gathered. While the backend is gone lines are dropped and counted: they must not fill the host."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -66,16 +66,22 @@ class Journal:
         progress, self._progress = self._progress, {}
         dropped, self._dropped = self._dropped, {}
         now = int(time.time() * 1000)
-        lines += [
-            (lease, LogLine(now, "warning", f"{count} log lines dropped", None, 0, "host"))
+        told = [
+            (lease, LogLine(now, "warning", f"{count} log line{'s' * (count > 1)} dropped", None, 0, "host"))
             for lease, count in dropped.items()
         ]
         try:
             if progress:
                 await self._backend.progress(list(progress.items()))
-            if lines:
-                await self._backend.log(lines)
+                progress = {}
+            if lines or told:
+                await self._backend.log(lines + told)
         except BackendUnavailableError as error:
+            self._progress = {**progress, **self._progress}
+            for lease, _ in lines:
+                dropped[lease] = dropped.get(lease, 0) + 1
+            for lease, count in dropped.items():
+                self._dropped[lease] = self._dropped.get(lease, 0) + count
             self._on_error(error)
 
     async def close(self) -> None:

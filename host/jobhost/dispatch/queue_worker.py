@@ -250,19 +250,21 @@ class QueueWorker:
         """Renew at half time, for ever. Runs on the host's loop: no handler can hold it up."""
         while True:
             await asyncio.sleep(self.settings.lease / 2000)
-            held = list(self.live.values())
-            if not held:
-                continue
             try:
-                renewals = await self.host.backend.renew([live.lease for live in held], self.settings.lease)
+                await self._renew()
             except BackendUnavailableError as error:
                 self.host.backend_trouble(error)
-                continue
-            for live, renewal in zip(held, renewals, strict=True):
-                if renewal == "lost":
-                    self.lease_lost(live)
-                elif renewal == "cancel":
-                    self.cancel(live.job.id)
+
+    async def _renew(self) -> None:
+        held = list(self.live.values())
+        if not held:
+            return
+        renewals = await self.host.backend.renew([live.lease for live in held], self.settings.lease)
+        for live, renewal in zip(held, renewals, strict=True):
+            if renewal == "lost":
+                self.lease_lost(live)
+            elif renewal == "cancel":
+                self.cancel(live.job.id)
 
     def lease_lost(self, live: Live) -> None:
         if not live.lost and live.run is not None and not live.run.ended:
@@ -281,13 +283,23 @@ class QueueWorker:
             live.entry.runtime.cancel(live.run, reason)
 
     async def recover_stalled(self) -> None:
-        """Look for jobs whose host died, for ever."""
+        """Look for jobs whose host died, for ever.
+
+        When the backend was gone all leases may have run out, though every host lives: each first takes its own again, and
+        time is left for the others to do so.
+        """
+        gone = False
         while True:
             try:
+                if gone:
+                    await self._renew()
+                    await asyncio.sleep(self.settings.lease / 2000)
+                    gone = False
                 found = await self.host.backend.recover(
                     self.name, self.settings.max_stalled, self.settings.keep_failed, self.settings.dead_letter
                 )
             except BackendUnavailableError as error:
+                gone = True
                 self.host.backend_trouble(error)
             else:
                 for job_id in (*found.waiting, *found.failed):

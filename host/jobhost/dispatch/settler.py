@@ -7,7 +7,8 @@ is gone settlements wait here and are tried again; each is fenced, so trying twi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ..errors import BackendUnavailableError
 from ..queues.job import Settlement
@@ -24,7 +25,14 @@ OnSettled = Callable[[bool], None]
 class Settler:
     """One a host."""
 
-    def __init__(self, backend: Backend, journal: Journal, on_error: Callable[[BackendUnavailableError], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        on_error: Callable[[BackendUnavailableError], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._spawn = spawn
         self._backend = backend
         self._journal = journal
         self._on_error = on_error
@@ -37,7 +45,7 @@ class Settler:
         self._batch.append(settlement)
         self._callbacks.append(on_settled)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task = self._spawn(self._work())
 
     async def _work(self) -> None:
         pause = FIRST_PAUSE
