@@ -60,12 +60,7 @@ class InProcess:
 
     async def start(self) -> Contents:
         """Load the files on the handlers' loop thread. Raises ChildStartError if `setup` fails."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(
-                target=self._run_loop, args=(self._loop,), name=f"handlers-{self.spec.name}", daemon=True
-            ).start()
-        future = asyncio.run_coroutine_threadsafe(self._set_up(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._set_up(), self._open_loop())
         try:
             async with asyncio.timeout(self.spec.start_timeout):
                 self._loaded = await asyncio.wrap_future(future)
@@ -73,11 +68,28 @@ class InProcess:
             raise ChildStartError(
                 f"bundle {self.spec.name} did not load within {self.spec.start_timeout:g} s"
             ) from None
+        return self._contents(self._loaded)
+
+    def add(self, loaded: Loaded) -> Contents:
+        """Serve more handlers from now on, which need no `setup`. Gives what is new."""
+        self._open_loop()
+        self._loaded.handlers.update(loaded.handlers)
+        return self._contents(loaded)
+
+    def _contents(self, loaded: Loaded) -> Contents:
         return Contents(
-            [HandlerInfo(h.name, h.file, h.line, h.kind, h.settings) for h in self._loaded.handlers.values()],
-            [FileProblem(p["file"], p["line"], p["error"]) for p in self._loaded.problems],
+            [HandlerInfo(h.name, h.file, h.line, h.kind, h.settings) for h in loaded.handlers.values()],
+            [FileProblem(p["file"], p["line"], p["error"]) for p in loaded.problems],
             language=self.spec.language,
         )
+
+    def _open_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(
+                target=self._run_loop, args=(self._loop,), name=f"handlers-{self.spec.name}", daemon=True
+            ).start()
+        return self._loop
 
     def _load_files(self) -> Loaded:
         root = self.spec.root if self.spec.root.is_dir() else self.spec.root.parent

@@ -37,6 +37,7 @@ from ..errors import BackendUnavailableError, ConfigurationError
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
+from ..registered import SCOPES, Registered
 from .burst import Burst
 from .journal import Journal
 from .live import Live
@@ -87,7 +88,7 @@ class Host:
         self._only = list(queues) if queues else None
         self._burst = Burst(self) if burst else None
         self._on_run_log = on_run_log
-        self._registered: list[tuple[Any, dict[str, Any]]] = []
+        self._registered = Registered()
         self._runtimes: list[Runtime] = []
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Lock()
@@ -106,13 +107,17 @@ class Host:
     # From code ----------------------------------------------------------------------------------------------------
 
     def register(self, fn: Any, name: str | None = None, **settings: Any) -> None:
-        """Serve a function or `Handler` class of this process, as isolation `none` does. Before `start`.
+        """Serve a function or `Handler` class of this process, as isolation `none` does; from the loop of the host once it runs.
 
         `name`: the job name, by default the function's. `settings`: as in `@handler` (queue, timeout, concurrency, …).
+        Raises ConfigurationError if the name is taken or a setting is wrong.
         """
-        if self._started:
-            raise ConfigurationError("register handlers before the host is started")
-        self._registered.append((fn, {"name": name or getattr(fn, "__name__", "handler"), **settings}))
+        key = name or getattr(fn, "__name__", "handler")
+        if (other := self.catalogue.named(key)) is not None:
+            raise ConfigurationError(f"there is a handler named {key!r} already: {other.file}")
+        self._registered.put(fn, key, settings)
+        if self.workers:
+            self._take_in_registered()
 
     def backoff_strategy(self, name: str, strategy: Strategy) -> None:
         """Let `backoff = { type = NAME }` wait as `strategy(attempts_made, error, job)` says, in milliseconds."""
@@ -141,9 +146,9 @@ class Host:
         self.journal = Journal(self.backend, self.backend_trouble)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self._spawn)
         services = HostServices(self.backend, self.journal, self._scopes, self._child_log, self._on_run_log)
+        self._services = services
         self._scopes_of: dict[str, Sequence[str]] = {}
-        if self._registered:
-            await self._start_registered(services)
+        self._take_in_registered()
         for bundle, spec in specs:
             self._scopes_of[spec.name] = bundle.state
             runtime = make_runtime(spec, services, self.deadlines, self._start_trouble)
@@ -162,14 +167,16 @@ class Host:
         if self.catalogue.conflicts:
             raise ConfigurationError("\n".join(map(str, self.catalogue.conflicts)))
 
-    async def _start_registered(self, services: HostServices) -> None:
-        from ..registered import registered_runtime
-
-        runtime, bundle = registered_runtime(self._registered, services, self.deadlines)
-        runtime.on_room = self._room
-        self._runtimes.append(runtime)
-        self._scopes_of[runtime.spec.name] = ("flow", "job", "handler", "global")
-        self._take_in(await runtime.start(), runtime.spec, bundle, runtime)
+    def _take_in_registered(self) -> None:
+        registered = self._registered
+        contents = registered.take(self._services, self.deadlines)
+        if contents is None or registered.runtime is None:
+            return
+        if registered.runtime not in self._runtimes:
+            registered.runtime.on_room = self._room
+            self._runtimes.append(registered.runtime)
+            self._scopes_of[registered.spec.name] = SCOPES
+        self._take_in(contents, registered.spec, registered.bundle, registered.runtime)
 
     async def _load(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime) -> None:
         """Start a bundle, however often that takes; its jobs wait meanwhile."""
