@@ -37,7 +37,7 @@ class Registered:
     def put(self, fn: Any, name: str | None, settings: dict[str, Any]) -> None:
         """Keep a handler until the next `take`. Raises ConfigurationError if the name is taken or a setting is wrong."""
         _, wrong = declared_options(settings)
-        key = name or getattr(fn, "__name__", "handler")
+        key: str = name or getattr(fn, "__name__", "handler")
         if wrong:
             raise ConfigurationError(f"handler {key!r}: " + "; ".join(wrong))
         if key in self._names:

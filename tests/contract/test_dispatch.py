@@ -55,10 +55,6 @@ async def test_a_queue_that_is_paused_here_starts_nothing_until_it_is_resumed(st
     queues = {"default": {"paused": True}}
     async with serving(store, {"echo": echo}, queues=queues) as host:
         id, due = await host.add("echo", 1), await host.add("echo", 2, delay_ms=1)
-        other = (
-            await host.done(await host.add("echo", 3, "other-queue")) if "other-queue" in host.host.workers else None
-        )
-        assert other is None
         host.host.register(echo, "echo.elsewhere", queue="elsewhere")
         assert result_of(await host.done(await host.add("echo.elsewhere", 4, "elsewhere"), "elsewhere")) == 4
         assert (await host.job(id)).state == "waiting"
@@ -115,7 +111,7 @@ async def test_handlers_are_added_while_the_host_runs(store: Backend) -> None:
         assert result_of(await host.run("echo", 3)) == 3
         with pytest.raises(ConfigurationError, match="there is a handler named 'later' already"):
             host.host.register(echo, "later")
-        with pytest.raises(ConfigurationError, match="bare number|unit"):
+        with pytest.raises(ConfigurationError, match="unit"):
             host.host.register(echo, "timed", timeout=30)
         assert host.host.catalogue.names() == ["echo", "later", "resize"]
         assert host.host.catalogue.named("resize").settings.attempts == 9  # type: ignore[union-attr]
@@ -134,7 +130,7 @@ async def test_one_handler_for_all_jobs_of_a_queue(store: Backend, language: str
     table = bundle("node" if language == "node" else "python", only="facts", job="*")
     if language == "in-process":
         table["isolation"] = "none"
-    queues = {"other": {}}
+    queues: dict[str, Any] = {"other": {}}
     async with hosted(store, table, queues=queues) as host:
         for name in ("anything", "__default__", "", "facts"):
             assert result_of(await host.run(name, {}))["name"] == name
@@ -209,7 +205,7 @@ async def test_whose_option_counts(store: Backend) -> None:
         left = None if ctx.deadline is None else round(ctx.deadline.timestamp() - time.time())
         seen[job.id] = [job.max_attempts, left]
 
-    config = {
+    config: dict[str, Any] = {
         "defaults": {"attempts": 10, "timeout": "1000s"},
         "queues": {"default": {}, "q": {"attempts": 20, "timeout": "2000s"}},
         "handlers": {"configured": {"attempts": 40}},

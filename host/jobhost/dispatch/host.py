@@ -112,7 +112,7 @@ class Host:
         `name`: the job name, by default the function's. `settings`: as in `@handler` (queue, timeout, concurrency, …).
         Raises ConfigurationError if the name is taken or a setting is wrong.
         """
-        key = name or getattr(fn, "__name__", "handler")
+        key: str = name or getattr(fn, "__name__", "handler")
         if (other := self.catalogue.named(key)) is not None:
             raise ConfigurationError(f"there is a handler named {key!r} already: {other.file}")
         self._registered.put(fn, key, settings)
