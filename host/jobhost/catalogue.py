@@ -95,8 +95,7 @@ class Catalogue:
             table, key = (self._wildcards, entry.queue) if entry.name == "*" else (self._by_name, entry.name)
             other = table.get(key)
             if other is not None:
-                text = f"two handlers are named {entry.name!r}: {other.file} and {entry.file}; rename or disable one"
-                self.conflicts.append(Problem(entry.file, entry.line, text))
+                self.conflicts.append(two_named(entry, other))
                 continue
             table[key] = entry
             self.entries.append(entry)
@@ -119,6 +118,12 @@ class Catalogue:
     @property
     def queues(self) -> set[str]:
         return {entry.queue for entry in self.entries}
+
+
+def two_named(entry: Entry, other: Entry) -> Problem:
+    """Two handlers of one name, which is an error that names both files."""
+    text = f"two handlers are named {entry.name!r}: {other.file} and {entry.file}; rename or disable one"
+    return Problem(entry.file, entry.line, text)
 
 
 def entries_of(

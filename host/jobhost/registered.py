@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobhost_runtimes.bundle import BundleSpec, Contents, LimitSpec, PoolSpec
+from jobhost_runtimes.bundle import BundleSpec, Contents, HandlerInfo, LimitSpec, PoolSpec
 from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.services import Services
 
+from .catalogue import Entry, entries_of
 from .config.bundles import Bundle
+from .config.document import Config
 from .config.handlers import declared_options
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from jobhost_runtimes.in_process import InProcess
+    from jobhost_sdk.discovery import LoadedHandler
 
 NAME = "registered"
 CONCURRENCY = 64
@@ -22,38 +25,60 @@ SCOPES = ("flow", "job", "handler", "global")
 """Code of the host's own process is trusted as the host is."""
 
 
+def place() -> tuple[BundleSpec, Bundle]:
+    """The bundle that handlers from code belong to."""
+    spec = BundleSpec(NAME, Path.cwd(), "python", "none", pool=PoolSpec(concurrency=CONCURRENCY), limits=LimitSpec())
+    return spec, Bundle.model_validate({"path": spec.root, "isolation": "none", "state": list(SCOPES)})
+
+
 class Registered:
     """The functions and classes given to `Host.register`, before its start or while it runs."""
 
     def __init__(self) -> None:
-        self.spec = BundleSpec(
-            NAME, Path.cwd(), "python", "none", pool=PoolSpec(concurrency=CONCURRENCY), limits=LimitSpec()
-        )
-        self.bundle = Bundle.model_validate({"path": self.spec.root, "isolation": "none", "state": list(SCOPES)})
+        self.spec, self.bundle = place()
         self.runtime: InProcess | None = None
-        self._waiting: list[tuple[Any, dict[str, Any]]] = []
-        self._names: set[str] = set()
+        self._new: dict[str, LoadedHandler] = {}
 
-    def put(self, fn: Any, name: str | None, settings: dict[str, Any]) -> None:
-        """Keep a handler until the next `take`. Raises ConfigurationError if the name is taken or a setting is wrong."""
-        _, wrong = declared_options(settings)
-        key: str = name or getattr(fn, "__name__", "handler")
-        if wrong:
-            raise ConfigurationError(f"handler {key!r}: " + "; ".join(wrong))
-        if key in self._names:
-            raise ConfigurationError(f"a handler named {key!r} is registered already")
-        self._names.add(key)
-        self._waiting.append((fn, {"name": key, **settings}))
+    def put(self, handler: LoadedHandler) -> None:
+        """Keep a handler until the next `take`. Raises ConfigurationError if its name is taken."""
+        if handler.name in self._new:
+            raise ConfigurationError(
+                f"there is a handler named {handler.name!r} already: {self._new[handler.name].file}"
+            )
+        self._new[handler.name] = handler
 
     def take(self, services: Services, deadlines: Deadlines) -> Contents | None:
         """Load what was put in; None if nothing was."""
-        if not self._waiting:
+        if not self._new:
             return None
         # Imported here: a host without such handlers need not carry what runs them.
         from jobhost_runtimes.in_process import InProcess
-        from jobhost_sdk.discovery import load_functions
+        from jobhost_sdk.discovery import Loaded
 
-        waiting, self._waiting = self._waiting, []
+        loaded = Loaded()
+        loaded.handlers, self._new = self._new, {}
         if self.runtime is None:
             self.runtime = InProcess(self.spec, services, deadlines)
-        return self.runtime.add(load_functions(waiting))
+        return self.runtime.add(loaded)
+
+
+def checked(fn: Any, name: str | None, settings: dict[str, Any]) -> LoadedHandler:
+    """A function or class as a handler. Raises ConfigurationError at what can't be one, and at settings that are wrong."""
+    from jobhost_sdk.discovery import load_function
+
+    try:
+        handler = load_function(fn, {**settings, "name": name} if name is not None else settings)
+    except TypeError as error:
+        raise ConfigurationError(str(error)) from error
+    _, wrong = declared_options(handler.settings)
+    if wrong:
+        raise ConfigurationError(f"handler {handler.name!r}: " + "; ".join(wrong))
+    return handler
+
+
+def registered_entry(handler: LoadedHandler) -> Entry:
+    """A handler from code as catalogues list it, without a host to run it."""
+    info = HandlerInfo(handler.name, handler.file, handler.line, handler.kind, handler.settings)
+    spec, bundle = place()
+    [entry], _ = entries_of(Contents([info], []), spec, bundle, Config(), None)
+    return entry

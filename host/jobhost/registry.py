@@ -11,11 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .catalogue import Catalogue, Entry, Problem
+from .catalogue import Catalogue, Entry, Problem, two_named
 from .config.bundles import Bundle
 from .config.document import Config
 from .config.handlers import declared_options
-from .errors import UnknownJobTypeError
+from .errors import ConfigurationError, UnknownJobTypeError
+from .registered import checked, registered_entry
 
 
 class Registry:
@@ -24,7 +25,7 @@ class Registry:
     def __init__(self) -> None:
         self._bundles: list[Bundle] = []
         self._catalogue = Catalogue()
-        self._code: dict[str, Any] = {}
+        self._code: dict[str, Entry] = {}
         self._removed: set[str] = set()
 
     def add_folder(self, path: str | Path, **settings: Any) -> None:
@@ -34,22 +35,23 @@ class Registry:
         """
         self._bundles.append(Bundle.model_validate({"path": Path(path).resolve(), **settings}))
 
-    def register(self, fn: Any, name: str | None = None, **settings: Any) -> None:
+    def register(self, fn: Any, name: str | None = None, **settings: Any) -> Entry:
         """Add a function or `Handler` class of this process; see `Host.register`. It is not run here.
 
-        Raises ValueError if the name is taken or a setting is wrong.
+        Raises ConfigurationError if the name is taken, it can't be a handler, or a setting is wrong.
         """
-        key = name or fn.__name__
-        if key in self:
-            raise ValueError(f"there is a handler {key!r} already: remove it first")
-        _, wrong = declared_options(settings)
-        if wrong:
-            raise ValueError("; ".join(wrong))
-        self._removed.discard(key)
-        self._code[key] = (fn, {"name": key, **settings})
+        entry = registered_entry(checked(fn, name, settings))
+        if entry.name in self:
+            raise ConfigurationError(f"there is a handler named {entry.name!r} already: {self.get(entry.name).file}")
+        self._removed.discard(entry.name)
+        self._code[entry.name] = entry
+        return entry
 
     async def discover(self) -> list[Problem]:
-        """Load all folders anew; gives what is wrong with them, duplicate names included. The rest is there."""
+        """Load all folders anew; gives what is wrong with them, names used twice included. The rest is there.
+
+        Where code registered a name that a folder has too, both are named, and the one from code is kept.
+        """
         from .probe import collect
 
         self._catalogue = await collect(Config(bundles=self._bundles))
@@ -57,15 +59,18 @@ class Registry:
 
     @property
     def problems(self) -> list[Problem]:
-        return [*self._catalogue.problems, *self._catalogue.conflicts]
+        twice = [
+            two_named(entry, self._code[entry.name]) for entry in self._catalogue.entries if entry.name in self._code
+        ]
+        return [*self._catalogue.problems, *self._catalogue.conflicts, *twice]
 
     def validate(self, settings: dict[str, Any]) -> list[str]:
         """Say what is wrong with a handler's settings; empty if nothing is."""
         return declared_options(settings)[1]
 
     def get(self, name: str) -> Entry:
-        """A discovered handler. Raises UnknownJobTypeError, which lists the known names."""
-        entry = None if name in self._removed else self._catalogue.named(name)
+        """A handler by name. Raises UnknownJobTypeError, which lists the known names."""
+        entry = None if name in self._removed else self._code.get(name) or self._catalogue.named(name)
         if entry is None:
             raise UnknownJobTypeError(name, self.names())
         return entry

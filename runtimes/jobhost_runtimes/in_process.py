@@ -68,20 +68,13 @@ class InProcess:
             raise ChildStartError(
                 f"bundle {self.spec.name} did not load within {self.spec.start_timeout:g} s"
             ) from None
-        return self._contents(self._loaded)
+        return contents_of(self._loaded, self.spec.language)
 
     def add(self, loaded: Loaded) -> Contents:
         """Serve more handlers from now on, which need no `setup`. Gives what is new."""
         self._open_loop()
         self._loaded.handlers.update(loaded.handlers)
-        return self._contents(loaded)
-
-    def _contents(self, loaded: Loaded) -> Contents:
-        return Contents(
-            [HandlerInfo(h.name, h.file, h.line, h.kind, h.settings) for h in loaded.handlers.values()],
-            [FileProblem(p["file"], p["line"], p["error"]) for p in loaded.problems],
-            language=self.spec.language,
-        )
+        return contents_of(loaded, self.spec.language)
 
     def _open_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -264,6 +257,15 @@ class InProcess:
             made = hook(self._setup_context())
             if asyncio.iscoroutine(made):
                 await made
+
+
+def contents_of(loaded: Loaded, language: str) -> Contents:
+    """What was loaded, as every runtime tells it."""
+    return Contents(
+        [HandlerInfo(h.name, h.file, h.line, h.kind, h.settings) for h in loaded.handlers.values()],
+        [FileProblem(p["file"], p["line"], p["error"]) for p in loaded.problems],
+        language=language,
+    )
 
 
 class _Live:

@@ -5,11 +5,13 @@ A file that fails is a problem and does not stop the others; a file that defines
 
 from __future__ import annotations
 
+import sys
+
 from .calling import adapted, is_async
 from .errors import ConfigurationError
 from .failure import line_in, one_line
-from .forms import Found, handlers_in, hook_in
-from .handlers import MARK, SETTINGS, Handler, unknown_setting
+from .forms import Found, given, handlers_in, hook_in
+from .handlers import SETTINGS, Handler, unknown_setting
 from .json_values import encode
 from .modules import BundleModules
 
@@ -96,14 +98,16 @@ def load_bundle(root: str, files: Iterable[str]) -> Loaded:
     return loaded
 
 
-def load_functions(functions: Iterable[tuple[Any, dict[str, Any]]]) -> Loaded:
-    """Make handlers of functions and `Handler` classes that were registered from code, each with its settings."""
-    loaded = Loaded()
-    for target, settings in functions:
-        declared = {**vars(target).get(MARK, {}), **settings}
-        found = Found(target, declared, None)
-        _add(_loaded_handler(found, getattr(target, "__name__", "handler"), getattr(target, "__module__", "")), loaded)
-    return loaded
+def load_function(target: Any, settings: dict[str, Any]) -> LoadedHandler:
+    """Make a handler of a function or `Handler` class that was registered from code; `settings` count over its own.
+
+    Raises ConfigurationError if it can't be one, and TypeError if its `input` is no schema.
+    """
+    found = given(target)
+    found.settings = {**found.settings, **settings}
+    where = str(getattr(target, "__module__", "code"))
+    file = str(getattr(sys.modules.get(where), "__file__", None) or where)
+    return _loaded_handler(found, getattr(target, "__name__", "handler"), file)
 
 
 def forget_bundle(root: str) -> None:

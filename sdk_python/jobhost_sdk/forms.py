@@ -35,6 +35,13 @@ def handlers_in(module: ModuleType) -> list[Found]:
     return found
 
 
+def given(target: Any) -> Found:
+    """The form of something that is meant to be a handler, wherever it was defined."""
+    mark = vars(target).get(MARK, {}) if hasattr(target, "__dict__") else {}
+    form = _class_form(target, mark) if isinstance(target, type) else None
+    return form or Found(target, mark, _line_of(target))
+
+
 def hook_in(module: ModuleType, name: str) -> Callable[..., Any] | None:
     """Give the function `setup` or `teardown` if it is defined in `module`, not only imported there."""
     value = vars(module).get(name)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from jobhost_sdk.discovery import Loaded, LoadedHandler, forget_bundle, load_bundle, load_functions
+from jobhost_sdk import Handler, handler
+from jobhost_sdk.discovery import Loaded, LoadedHandler, forget_bundle, load_bundle, load_function
+from jobhost_sdk.errors import ConfigurationError
 
 Load = Callable[..., Loaded]
 
@@ -408,10 +410,28 @@ def test_two_bundles_in_one_process_do_not_mix(tmp_path: pathlib.Path) -> None:
 
 
 def test_functions_registered_from_code() -> None:
-    """A7."""
+    """A7, A10: functions, decorated or not, and classes with their attributes; what is given counts over their own."""
 
     def task(job: Any) -> str:
         return "done"
 
-    loaded = load_functions([(task, {"queue": "q"})])
-    assert only(loaded).settings == {"queue": "q"}
+    @handler("image.resize", queue="images", attempts=4)
+    async def decorated(job: Any) -> str:
+        return "done"
+
+    class Resize(Handler):
+        name = "resize"
+        queue = "images"
+
+        def run(self, job: Any, ctx: Any) -> str:
+            return "resized"
+
+    plain = load_function(task, {"queue": "q"})
+    assert (plain.name, plain.settings, plain.kind) == ("task", {"queue": "q"}, "sync")
+    assert plain.file == __file__
+    marked = load_function(decorated, {"queue": "mine"})
+    assert (marked.name, marked.settings, marked.kind) == ("image.resize", {"queue": "mine", "attempts": 4}, "async")
+    made = load_function(Resize, {})
+    assert (made.name, made.settings, made.call(0, 0)) == ("resize", {"queue": "images"}, "resized")
+    with pytest.raises(ConfigurationError, match="no subclass of Handler"):
+        load_function(object, {})

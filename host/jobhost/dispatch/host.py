@@ -37,7 +37,7 @@ from ..errors import BackendUnavailableError, ConfigurationError
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
-from ..registered import SCOPES, Registered
+from ..registered import SCOPES, Registered, checked
 from .burst import Burst
 from .journal import Journal
 from .live import Live
@@ -109,13 +109,14 @@ class Host:
     def register(self, fn: Any, name: str | None = None, **settings: Any) -> None:
         """Serve a function or `Handler` class of this process, as isolation `none` does; from the loop of the host once it runs.
 
-        `name`: the job name, by default the function's. `settings`: as in `@handler` (queue, timeout, concurrency, …).
+        `name`: the job name, by default the one of `@handler`, else the function's. `settings`: as in `@handler` (queue,
+        timeout, concurrency, …).
         Raises ConfigurationError if the name is taken or a setting is wrong.
         """
-        key: str = name or getattr(fn, "__name__", "handler")
-        if (other := self.catalogue.named(key)) is not None:
-            raise ConfigurationError(f"there is a handler named {key!r} already: {other.file}")
-        self._registered.put(fn, key, settings)
+        handler = checked(fn, name, settings)
+        if (other := self.catalogue.named(handler.name)) is not None:
+            raise ConfigurationError(f"there is a handler named {handler.name!r} already: {other.file}")
+        self._registered.put(handler)
         if self.workers:
             self._take_in_registered()
 
