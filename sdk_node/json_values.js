@@ -6,6 +6,7 @@
  * notices until the value is read back. So a value is walked first, and only what comes back equal is let through.
  */
 
+const { isUtf8 } = require("node:buffer");
 const { InvalidValueError } = require("./errors.js");
 
 /** Levels of arrays and objects. Deeper text is refused or crashes readers in other languages; a cycle ends here too. */
@@ -38,6 +39,8 @@ function encodeJson(value, name, lenient = false) {
  * @returns {any}
  */
 function decodeJson(bytes) {
+  // Decoding would put a replacement for what is no UTF-8, and the handler would get another text than was stored.
+  if (!isUtf8(bytes)) throw new SyntaxError("not UTF-8");
   return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8"));
 }
 

@@ -155,7 +155,7 @@ class Child {
     if (this.runs.isLive(params.run)) throw new InvalidParams("the run is live already");
     const handler = this.#bundle.serving(params.handler);
     if (handler === undefined) throw new InvalidParams(`no handler "${params.handler}" in this bundle`);
-    this.runs.start(id, handler, params, json(params.job, "data", "job."));
+    this.runs.start(id, handler, params);
   }
 
   #validate(params) {

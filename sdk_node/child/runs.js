@@ -5,7 +5,7 @@ const { AsyncLocalStorage } = require("node:async_hooks");
 const { Context } = require("../context.js");
 const { CancelledError, InvalidJobDataError, InvalidValueError, isNamed } = require("../errors.js");
 const { Job } = require("../job.js");
-const { encodeJson } = require("../json_values.js");
+const { decodeJson, encodeJson } = require("../json_values.js");
 const { toFailure } = require("./failure.js");
 const { Run } = require("./run.js");
 
@@ -44,12 +44,12 @@ class Runs {
    * @param {number} id
    * @param {import("../discovery.js").Handler} handler
    * @param {{run: string, job: object, context: object}} params checked
-   * @param {any} data the decoded `job.data`
    */
-  start(id, handler, params, data) {
+  start(id, handler, params) {
     const run = new Run(params.run, handler, this.#child);
     this.#live.set(run.token, run);
     try {
+      const data = readData(params.job.data);
       checkInput(handler, data);
       const job = new Job(params.job, data, run);
       const context = new Context(job, params.context, run);
@@ -104,6 +104,15 @@ class Runs {
     this.#child.output.finish(run);
     run.end();
     this.#live.delete(run.token);
+  }
+}
+
+/** What is no JSON fails the job at once, as what its schema refuses does. */
+function readData(text) {
+  try {
+    return decodeJson(text);
+  } catch (error) {
+    throw new InvalidJobDataError(`the data of the job cannot be read: ${error.message}`);
   }
 }
 

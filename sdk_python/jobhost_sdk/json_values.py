@@ -29,11 +29,16 @@ def _scanner_and_encoder() -> tuple[Any, Any]:
         from json.encoder import JSONEncoder
 
         plain = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        scan: Any = JSONDecoder()
+        scan: Any = JSONDecoder(parse_constant=_no_constant)
         return scan.scan_once, lambda value, _level: (plain.encode(value),)
     encoder = make_encoder(None, _refuse, encode_basestring, None, ":", ",", False, False, False)
     settings: Any = _ScannerSettings
     return make_scanner(settings), encoder
+
+
+def _no_constant(name: str) -> Any:
+    """Python's own reader takes NaN and Infinity, which are not JSON and no other language reads."""
+    raise ValueError(f"{name} is not JSON")
 
 
 class _ScannerSettings:
@@ -44,7 +49,7 @@ class _ScannerSettings:
     object_pairs_hook = None
     parse_float = float
     parse_int = int
-    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
+    parse_constant = staticmethod(_no_constant)
 
 
 def _refuse(value: object) -> object:
@@ -60,7 +65,7 @@ def encode(value: Any, where: str) -> bytes:
     Raises InvalidValueError with the path of the first part JSON cannot carry.
     """
     try:
-        if _is_plain(value, MAX_DEPTH):
+        if _is_plain(value, MAX_DEPTH - 1):  # `value` is the first level
             return "".join(_encoder(value, 0)).encode()
     except (TypeError, ValueError, RecursionError):
         pass  # the slow way says what it was and where
