@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NODE_TESTS = ROOT / "tests" / "node"
 CONSUMER = ROOT / "tests" / "typed_consumer"
+PACKAGES = ("jobhost", "jobhost_runtimes", "jobhost_sdk")
 COVERAGE = 80  # per cent, of lines and of branches; tests/node/coverage.js holds the same for Node
 STEP_TIME = 15 * 60  # seconds: a hanging step fails before a CI service stops the whole run without a word
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -110,14 +111,22 @@ def python_coverage(gates: Gates, scratch: Path) -> str | None:
     if reason := gates.run([sys.executable, "-m", "coverage", "json", "-q", "-o", report]):
         return reason
     files = json.loads(report.read_text("utf-8"))["files"]
-    for package in ("jobhost", "jobhost_runtimes", "jobhost_sdk"):
-        lines, branches = _shares(entry for path, entry in files.items() if f"/{package}/" in f"/{path}")
-        print(f"{package:20} {lines:5.1f} % of lines, {branches:5.1f} % of branches")
     worst = sorted(files.items(), key=lambda item: -item[1]["summary"]["missing_lines"])[:10]
     print("most lines missed: " + ", ".join(f"{path} ({entry['summary']['missing_lines']})" for path, entry in worst))
-    lines, branches = _shares(files.values())
-    print(f"{'all':20} {lines:5.1f} % of lines, {branches:5.1f} % of branches")
-    return _below(lines, branches)
+    return uncovered(files)
+
+
+def uncovered(files: dict[str, dict[str, dict[str, int]]]) -> str | None:
+    """Which packages are covered too little; each has the floor for itself."""
+    low = []
+    for package in PACKAGES:
+        entries = [entry for path, entry in files.items() if f"/{package}/" in f"/{path}"]
+        lines, branches = _shares(entries)
+        print(f"{package:20} {lines:5.1f} % of lines, {branches:5.1f} % of branches")
+        reason = _below(lines, branches) if entries else "nothing was measured"
+        if reason:
+            low.append(f"{package}: {reason}")
+    return "; ".join(low) or None
 
 
 def node_steps(gates: Gates) -> None:
