@@ -134,7 +134,7 @@ def test_data_from_a_file_and_from_stdin(tmp_path: Path) -> None:
         (["--data", "{"], "is not JSON"),
         (["--data", "hello"], "a text needs quotes of its own"),
         (["--data", "@gone.json"], "gone.json cannot be read: No such file"),
-        (["--data", "NaN"], "data: nan is not a JSON value"),
+        (["--data", "NaN"], "is not JSON: NaN is not JSON"),
         (["--data", "1e999"], "data: inf is not a JSON value"),
         (["--data", "9007199254740993"], "beyond"),
         (["--data", '"' + "x" * 2**20 + '"'], "1,048,578 bytes as JSON; queue 'default' takes 1,048,576 (max_payload)"),

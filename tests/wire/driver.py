@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import coverage
 import fastjsonschema
 import jobhost_sdk
 import msgpack
@@ -31,6 +32,7 @@ LEND = {
     "msgpack": str(pathlib.Path(msgpack.__file__).parent),
     "fastjsonschema": str(pathlib.Path(fastjsonschema.__file__).parent),
 }
+COVERED = pathlib.Path(__file__).with_name("covered.py")
 PYENV = pathlib.Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
@@ -236,7 +238,11 @@ class Child(Side):
 
     def __init__(self, python: str = sys.executable, env: dict[str, str] | None = None, cwd: str | None = None) -> None:
         mine, its = socket.socketpair()
-        boot = [python, "-I", "-S", str(SDK / "child" / "boot.py"), json.dumps({"lend": LEND})]
+        script = [str(SDK / "child" / "boot.py"), json.dumps({"lend": LEND})]
+        if env is None and python == sys.executable and "COVERAGE_FILE" in os.environ:
+            script.insert(0, str(COVERED))
+            env = {**os.environ, "TESTS_COVERAGE_PACKAGE": str(pathlib.Path(coverage.__file__).parent)}
+        boot = [python, "-I", "-S", *script]
         self.process = subprocess.Popen(
             boot,
             stdin=its.fileno(),
