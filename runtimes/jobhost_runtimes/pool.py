@@ -107,11 +107,12 @@ class Pool:
     # Room ---------------------------------------------------------------------------------------------------------
 
     def room(self, handler: str) -> int:
-        if self._stopping or self._backoff.waiting:
+        if self._stopping:
             return 0
         sync = handler in self._sync
         each = 1 if sync or self.spec.pool.fresh else self.spec.pool.concurrency
-        room = (self._may_start() + self._starting) * each - len(self._waiting)
+        coming = 0 if self._backoff.waiting else self._may_start() + self._starting
+        room = coming * each - len(self._waiting)
         for child in self._children:
             room += self._free_places(child, sync)
         return max(0, room)

@@ -137,10 +137,14 @@ class Process:
 
     async def terminate(self) -> None:
         """SIGTERM to its group, half a second, SIGKILL to the whole tree, and reap. Returns when it is gone."""
+        # Taken now: once the child has died of SIGTERM, nothing tells any more what was below it in other groups.
+        strays = [Stray(pid) for pid in descendants(self.pid)] if self.returncode is None else []
         if self.returncode is None:
             self.signal_group(signal.SIGTERM)
             await self.wait(TERM_TO_KILL)
         await self.kill()
+        for stray in strays:
+            stray.kill()
 
     async def kill(self) -> None:
         """SIGKILL to the whole tree, also what outlived the child in its group, and reap."""
@@ -149,13 +153,10 @@ class Process:
 
     def kill_tree(self) -> None:
         """Kill the group and every descendant that can be found, those that left the group included."""
-        strays = descendants(self.pid) if self.returncode is None else []
+        strays = [Stray(pid) for pid in descendants(self.pid)] if self.returncode is None else []
         self.signal_group(signal.SIGKILL)
-        for pid in strays:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it died with the group
+        for stray in strays:
+            stray.kill()
 
     def signal_group(self, number: signal.Signals) -> None:
         try:
@@ -168,6 +169,26 @@ class Process:
         """Signal the child alone."""
         if self.returncode is None:
             self._popen.send_signal(number)
+
+
+class Stray:
+    """A process below a child, held so that its number can't have become another process's by the time it is killed."""
+
+    def __init__(self, pid: int) -> None:
+        self._pidfd = -1
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            pass  # it has ended, or the system has no such thing: then the group's signals have to do
+
+    def kill(self) -> None:
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it died with the group
+            os.close(self._pidfd)
+            self._pidfd = -1
 
 
 def _large_pipe() -> tuple[int, int]:

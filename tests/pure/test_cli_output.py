@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import sys
+import unicodedata
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +48,7 @@ def test_a_table_fits_its_terminal(rows: list[tuple[str, int, str]], columns: in
         print_table(("NAME", "NUMBER", "TEXT"), rows)
         lines = terminal.getvalue().splitlines()
     assert len(lines) == len(rows) + 1
-    assert all(len(line) <= columns for line in lines)
+    assert all(sum(not unicodedata.combining(char) for char in line) <= columns for line in lines)
 
 
 def test_into_a_pipe_nothing_is_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,15 @@ imported from its own folder and hidden again: the child's world stays as it is.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PACKAGE = os.environ["TESTS_COVERAGE_PACKAGE"]
 """The folder of the coverage package."""
@@ -26,12 +32,28 @@ def begin(sdk: str) -> None:
     for variable in ("TESTS_COVERAGE_PACKAGE", "COVERAGE_FILE"):
         del os.environ[variable]
 
+    count_threads()
+
     def save() -> None:
         counted.stop()
         sys.path.append(os.path.dirname(PACKAGE))
         counted.save()
 
     atexit.register(save)  # a child that ends by os._exit, or is killed, is not counted
+
+
+def count_threads() -> None:
+    """Threads that were started without `threading` are not counted by themselves before Python 3.12."""
+    start = _thread.start_new_thread
+
+    def counted(function: Any, arguments: Any, named: Any = None) -> int:
+        def run(*given: Any, **more: Any) -> None:
+            sys.settrace(threading.gettrace())
+            function(*given, **more)
+
+        return start(run, arguments, named or {})
+
+    _thread.start_new_thread = counted
 
 
 boot = sys.argv[1]

@@ -22,6 +22,7 @@ import coverage
 import fastjsonschema
 import jobhost_sdk
 import msgpack
+from jobhost_sdk.errors import ProtocolError
 from jobhost_sdk.wire import Notification, Peer, Request, Response
 
 PATIENCE = 30.0
@@ -239,7 +240,8 @@ class Child(Side):
     def __init__(self, python: str = sys.executable, env: dict[str, str] | None = None, cwd: str | None = None) -> None:
         mine, its = socket.socketpair()
         script = [str(SDK / "child" / "boot.py"), json.dumps({"lend": LEND})]
-        if env is None and python == sys.executable and "COVERAGE_FILE" in os.environ:
+        self.covered = env is None and python == sys.executable and "COVERAGE_FILE" in os.environ
+        if self.covered:
             script.insert(0, str(COVERED))
             env = {**os.environ, "TESTS_COVERAGE_PACKAGE": str(pathlib.Path(coverage.__file__).parent)}
         boot = [python, "-I", "-S", *script]
@@ -272,12 +274,22 @@ class Child(Side):
         assert self.process.stderr is not None
         return self.process.stderr.read().decode()
 
+    def _end_in_order(self) -> None:
+        """What is killed counts no lines."""
+        try:
+            self.answer(self.request("shutdown", {}), 1)
+            self.process.wait(1)
+        except (AssertionError, OSError, ProtocolError, subprocess.TimeoutExpired):
+            pass  # the test has left it in a state in which it can't
+
     def shut_down(self) -> int:
         """Ask it to end; gives the exit code."""
         assert self.answer(self.request("shutdown", {})).result == {}
         return self.exit_code()
 
     def close(self) -> None:
+        if self.covered and self.process.poll() is None:
+            self._end_in_order()
         self.sock.close()
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)

@@ -1,0 +1,165 @@
+"""Pools of children: starts that fail, places ahead, processes below a child, and its memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from jobhost.queues.job import NewJob
+from jobhost.queues.memory import MemoryBackend
+from jobhost_runtimes import backoff
+
+from .functions import Recorder
+from .hosting import PATIENCE, bundle, error_of, hosted, result_of
+from .test_children import gone, pool_of
+
+pytestmark = pytest.mark.anyio
+
+FRAIL = """
+import os, sys
+if os.path.exists({flag!r}):
+    with open({flag!r}, "a") as file:
+        file.write("x")
+    print("the license server does not answer", file=sys.stderr, flush=True)
+    os._exit(3)
+
+
+def handler(job, ctx):
+    if job.data == "die":
+        os._exit(1)
+    return os.getpid()
+"""
+
+
+def frail(folder: Path) -> tuple[dict[str, Any], Path]:
+    """A bundle whose children start only where the flag is not there; the flag counts those that did not."""
+    flag = folder / "flag"
+    (folder / "bundle").mkdir()
+    (folder / "bundle" / "frail.py").write_text(FRAIL.format(flag=str(flag)))
+    return {"path": folder / "bundle", "pool": {"children": 1}}, flag
+
+
+async def test_a_child_that_does_not_start_is_said_with_its_last_words_and_retried_with_backoff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault: not in a hot loop; jobs wait without using attempts, and run once a child starts."""
+    monkeypatch.setattr(backoff, "FIRST", 0.05)
+    table, flag = frail(tmp_path)
+    log = Recorder()
+    async with hosted(MemoryBackend(), table, log=log) as host:
+        first = result_of(await host.run("frail"))
+        flag.touch()
+        await host.run("frail", "die", attempts=1)
+        await gone(first)
+        id = await host.add("frail")
+        with anyio.fail_after(PATIENCE):
+            while len(flag.read_text()) < 3:
+                await anyio.sleep(0.01)
+        tries = len(flag.read_text())
+        waiting = await host.job(id)
+        assert (waiting.attempts_made, waiting.child_deaths, waiting.error) == (0, 0, None)
+        began = anyio.current_time()
+        flag.unlink()
+        done = await host.done(id)
+        assert result_of(done) != first
+        assert done.attempts_made == 1
+        assert anyio.current_time() - began < 0.05 * 2**tries + 5, "the pauses double from 50 ms"
+        troubles = log.of("bundle.start_failed")
+        assert len(troubles) == tries
+        assert "the license server does not answer" in troubles[0]["error"]
+        assert "did not start" in troubles[0]["error"]
+
+
+async def test_children_that_are_there_go_on_while_others_can_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed start takes places away that were hoped for, not those that there are."""
+    monkeypatch.setattr(backoff, "FIRST", 1000.0)
+    table, flag = frail(tmp_path)
+    table["pool"] = {"children": 2}
+    async with hosted(MemoryBackend(), table) as host:
+        pid = result_of(await host.run("frail"))
+        flag.touch()
+        added = await host.backend.add([NewJob("frail") for _ in range(50)])
+        assert {result_of(await host.done(one.id)) for one in added} == {pid}
+        with anyio.fail_after(PATIENCE):
+            while not flag.read_text():
+                await host.run("frail")
+        added = await host.backend.add([NewJob("frail") for _ in range(50)])
+        assert {result_of(await host.done(one.id)) for one in added} == {pid}
+
+
+async def test_a_child_that_dies_idle_is_replaced_and_said(tmp_path: Path) -> None:
+    """Fault: killed between its start and its first job."""
+    log = Recorder()
+    async with hosted(MemoryBackend(), bundle("python"), log=log) as host:
+        [child] = pool_of(host).children
+        os.kill(child.pid, 9)
+        await gone(child.pid)
+        assert result_of(await host.run("echo", 1)) == 1
+        [trouble] = log.of("bundle.start_failed")
+        assert "died idle: the child was killed by SIGKILL" in trouble["error"]
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+async def test_short_runs_behind_a_long_one_are_taken_back(language: str, tmp_path: Path) -> None:
+    """A handler that has always been quick is handed jobs ahead; when one takes long, those behind it go elsewhere."""
+    table = (
+        bundle(language, pool={"children": 2, "concurrency": 1})
+        if language == "node"
+        else bundle(language, pool={"children": 2})
+    )
+    gate = tmp_path / "gate"
+    name = "hold" if language == "python" else "echo"
+    async with hosted(MemoryBackend(), table, queues={"default": {"concurrency": 200}}) as host:
+        quick = await host.backend.add([NewJob(name, b"null") for _ in range(500)])
+        for one in quick:
+            assert (await host.done(one.id)).state == "completed"
+        if language == "python":
+            assert max(child.depth for child in pool_of(host).children) > 1, "nothing was handed over ahead"
+            long = await host.add(name, str(gate))
+            behind = await host.backend.add([NewJob(name, b"null") for _ in range(100)])
+            for one in behind:
+                job = await host.done(one.id)
+                assert (job.state, job.attempts_made, job.child_deaths) == ("completed", 1, 0)
+            assert (await host.job(long)).state == "active"
+            gate.touch()
+            assert (await host.done(long)).state == "completed"
+
+
+async def test_processes_that_left_the_group_die_with_the_child() -> None:
+    """G2. Row: timeout: the whole tree, a process in a session of its own too."""
+    table = bundle("python", limits={"grace": "100ms"})
+    async with hosted(MemoryBackend(), table) as host:
+        id = await host.add("tree", {"do": "stray"}, attempts=1, timeout_ms=400)
+        await host.logged(id, "stray")
+        [line] = [line.message for _, line in await host.backend.logs("default", id)]
+        stray = int(line.split()[1])
+        assert error_of(await host.done(id))["type"] == "TimeoutError"
+        await gone(stray)
+
+
+async def test_memory_of_processes_below_counts() -> None:
+    """Row: memory limit. A handler does not escape it by another process."""
+    table = bundle("python", limits={"memory": "96MiB"})
+    async with hosted(MemoryBackend(), table) as host:
+        job = await host.run("tree", {"do": "hoard", "bytes": 200 * 1024 * 1024}, attempts=1)
+        error = error_of(job)
+        assert (job.state, job.attempts_made, error["type"], error["origin"]) == (
+            "failed",
+            1,
+            "MemoryLimitError",
+            "host",
+        )
+        assert "96" in error["message"]
+
+
+async def test_memory_that_forks_share_counts_once() -> None:
+    """A fork looks like a doubling, and is none: four of them with 60 MiB stay below 200."""
+    table = bundle("python", limits={"memory": "200MiB"})
+    async with hosted(MemoryBackend(), table) as host:
+        size = 60 * 1024 * 1024
+        assert result_of(await host.run("tree", {"do": "share", "bytes": size, "forks": 4})) == [0, 0, 0, 0, size]
