@@ -23,7 +23,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 def pool_of(serving: Hosted) -> Pool:
-    [runtime] = serving.host._runtimes
+    [runtime] = serving.host.bundles.runtimes
     assert isinstance(runtime, Pool)
     return runtime
 

@@ -20,24 +20,21 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
-from jobhost_runtimes.bundle import BundleSpec
 from jobhost_runtimes.deadlines import Deadlines
-from jobhost_runtimes.errors import ChildStartError
 from jobhost_runtimes.run import Tokens
-from jobhost_runtimes.runtime import Runtime
 from jobhost_runtimes.services import Line
 
 from .. import __version__
-from ..bundles import bundle_specs, make_runtime
-from ..catalogue import Catalogue, Entry, Problem, entries_of
-from ..config.bundles import Bundle
+from ..bundles import bundle_specs
+from ..catalogue import Catalogue, Entry
 from ..config.document import Config
 from ..config.queues import queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
-from ..registered import SCOPES, Registered, checked
+from ..registered import checked
+from .bundles import Bundles
 from .burst import Burst
 from .journal import Journal
 from .live import Live
@@ -51,9 +48,6 @@ HEARTBEAT = 30.0
 """Seconds between heartbeats."""
 WRITING = 5.0
 """Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
-RELOAD_PAUSE = 1.0
-RELOAD_LONGEST = 60.0
-"""Seconds before a bundle that could not be started is tried again: the first pause, and the longest."""
 
 
 class Host:
@@ -88,15 +82,13 @@ class Host:
         self._only = list(queues) if queues else None
         self._burst = Burst(self) if burst else None
         self._on_run_log = on_run_log
-        self._registered = Registered()
-        self._runtimes: list[Runtime] = []
+        self.bundles = Bundles(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Lock()
         """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
         self.running_of: defaultdict[str, int] = defaultdict(int)
         """Runs under way of each handler, counted by the workers."""
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loading: set[asyncio.Task[None]] = set()
         self._unwatch: Callable[[], None] | None = None
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
@@ -116,9 +108,9 @@ class Host:
         handler = checked(fn, name, settings)
         if (other := self.catalogue.named(handler.name)) is not None:
             raise ConfigurationError(f"there is a handler named {handler.name!r} already: {other.file}")
-        self._registered.put(handler)
+        self.bundles.registered.put(handler)
         if self.workers:
-            self._take_in_registered()
+            self.bundles.take_in_registered()
 
     def backoff_strategy(self, name: str, strategy: Strategy) -> None:
         """Let `backoff = { type = NAME }` wait as `strategy(attempts_made, error, job)` says, in milliseconds."""
@@ -145,94 +137,34 @@ class Host:
         await self.backend.open()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.journal = Journal(self.backend, self.backend_trouble)
-        self.settler = Settler(self.backend, self.journal, self.backend_trouble, self._spawn)
-        services = HostServices(self.backend, self.journal, self._scopes, self._child_log, self._on_run_log)
-        self._services = services
-        self._scopes_of: dict[str, Sequence[str]] = {}
-        self._take_in_registered()
-        for bundle, spec in specs:
-            self._scopes_of[spec.name] = bundle.state
-            runtime = make_runtime(spec, services, self.deadlines, self._start_trouble)
-            runtime.on_room = self._room
-            self._runtimes.append(runtime)
-            task = asyncio.get_running_loop().create_task(self._load(bundle, spec, runtime))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
+        self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
+        services = HostServices(self.backend, self.journal, self.bundles.scopes, self._child_log, self._on_run_log)
+        self.bundles.start(specs, services)
         self._serve_queues(self._wanted_queues())
-        self._spawn(self._heartbeats())
-        self._spawn(self._hear_cancels())
-        self._spawn(self._when_loaded())
-        if self._loading:
-            # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
-            await asyncio.wait(self._loading, timeout=min(spec.start_timeout for _, spec in specs))
+        self.spawn(self._heartbeats())
+        self.spawn(self._hear_cancels())
+        self.spawn(self._when_loaded())
+        # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
+        await self.bundles.loaded(min((spec.start_timeout for _, spec in specs), default=0.0))
         if self.catalogue.conflicts:
             raise ConfigurationError("\n".join(map(str, self.catalogue.conflicts)))
 
-    def _take_in_registered(self) -> None:
-        registered = self._registered
-        contents = registered.take(self._services, self.deadlines)
-        if contents is None or registered.runtime is None:
-            return
-        if registered.runtime not in self._runtimes:
-            registered.runtime.on_room = self._room
-            self._runtimes.append(registered.runtime)
-            self._scopes_of[registered.spec.name] = SCOPES
-        self._take_in(contents, registered.spec, registered.bundle, registered.runtime)
-
-    async def _load(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime) -> None:
-        """Start a bundle, however often that takes; its jobs wait meanwhile."""
-        pause = RELOAD_PAUSE
-        while True:
-            try:
-                contents = await runtime.start()
-            except ChildStartError as error:
-                self._start_trouble(spec, error)
-                self.catalogue.problems.append(Problem(str(spec.root), None, str(error)))
-            else:
-                self._take_in(contents, spec, bundle, runtime)
-                return
-            if not self.all_loaded:
-                self._spawn(self._load_again(bundle, spec, runtime, pause))
-                return
-            await asyncio.sleep(pause)
-            pause = min(RELOAD_LONGEST, pause * 2)
-
-    async def _load_again(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime, pause: float) -> None:
-        await asyncio.sleep(pause)
-        await self._load(bundle, spec, runtime)
-
-    def _take_in(self, contents: Any, spec: BundleSpec, bundle: Bundle, runtime: Runtime) -> None:
-        entries, problems = entries_of(contents, spec, bundle, self.config, runtime)
-        self.catalogue.problems += problems
-        conflicts = len(self.catalogue.conflicts)
-        added = self.catalogue.add(entries)
-        for problem in (*problems, *self.catalogue.conflicts[conflicts:]):
-            self.log.error("handler.problem", file=problem.file, line=problem.line, error=problem.error)
-        self.log.info(
-            "bundle.loaded",
-            bundle=spec.name,
-            language=contents.language or spec.language,
-            isolation=spec.isolation,
-            handlers=[entry.name for entry in added],
-        )
-        self._serve_queues(self._wanted_queues())
-        self._publish_soon(added)
-        self._poke_all()
-
     async def _when_loaded(self) -> None:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
-        while self._loading:
-            await asyncio.wait(set(self._loading))
+        await self.bundles.loaded()
         self.all_loaded = True
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
         self._poke_all()
 
-    def _publish_soon(self, entries: Sequence[Entry]) -> None:
+    def took_in(self, entries: Sequence[Entry]) -> None:
+        """Handlers were loaded: serve the queues they name, and tell producers where each is served."""
+        self._serve_queues(self._wanted_queues())
         handlers = [
             PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
         ]
         if handlers:
-            self._spawn(self._quietly(self.backend.publish(handlers)))
+            self.spawn(self._quietly(self.backend.publish(handlers)))
+        self._poke_all()
 
     # Queues -------------------------------------------------------------------------------------------------------
 
@@ -248,9 +180,9 @@ class Host:
         new = [name for name in names if name not in self.workers]
         for name in new:
             worker = self.workers[name] = QueueWorker(self, queue_settings(self.config, name))
-            self._spawn(worker.run())
-            self._spawn(worker.keep_leases())
-            self._spawn(worker.recover_stalled())
+            self.spawn(worker.run())
+            self.spawn(worker.keep_leases())
+            self.spawn(worker.recover_stalled())
         if new:
             unwatch, self._unwatch = self._unwatch, self.backend.watch(list(self.workers), self._backend_wakes)
             if unwatch is not None:
@@ -269,7 +201,7 @@ class Host:
                 if worker is not None and event.job_id is not None:
                     worker.cancel(event.job_id)
 
-    def _room(self) -> None:
+    def room(self) -> None:
         """Places have become free. Queues that had nothing to do are not asked again: what arrives there pokes them."""
         for worker in self.workers.values():
             if worker.hungry:
@@ -327,7 +259,7 @@ class Host:
         if not self._trouble:
             self._trouble = True
             self.log.error("backend.unavailable", error=str(error))
-            self._spawn(self._say_when_back())
+            self.spawn(self._say_when_back())
 
     async def _say_when_back(self) -> None:
         while self._trouble:
@@ -339,12 +271,6 @@ class Host:
             self._trouble = False
             self.log.info("backend.available")
             self._poke_all()
-
-    def _start_trouble(self, spec: BundleSpec, error: ChildStartError) -> None:
-        self.log.error("bundle.start_failed", bundle=spec.name, error=str(error))
-
-    def _scopes(self, live: Live) -> Sequence[str]:
-        return self._scopes_of.get(live.entry.bundle, ("flow", "job"))
 
     def _child_log(self, bundle: str, pid: int, line: Line, candidates: Sequence[Live]) -> None:
         """A line that no single run can be given: kept in the host's log, with those who may have written it."""
@@ -399,7 +325,7 @@ class Host:
         except BackendUnavailableError as error:
             self.backend_trouble(error)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
@@ -458,15 +384,13 @@ class Host:
             worker.drain()
         if not now:
             await self._drain()
-        for task in list(self._loading):
-            task.cancel()
-        await asyncio.gather(*(runtime.stop(now) for runtime in self._runtimes))
+        await self.bundles.stop(now)
         await self._finish_writing()
         await self._close()
 
     async def _drain(self) -> None:
         """Let runs end by themselves, until only the grace of the shutdown timeout is left."""
-        grace = max((runtime.spec.limits.grace for runtime in self._runtimes), default=0.0)
+        grace = max((runtime.spec.limits.grace for runtime in self.bundles.runtimes), default=0.0)
         patience = max(0.0, self.config.shutdown_timeout / 1000 - grace)
         deadline = asyncio.get_running_loop().time() + patience
         while any(worker.running for worker in self.workers.values()):

@@ -1,0 +1,128 @@
+"""The bundles of a host: started, started again where that fails, and what they hold taken in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jobhost_runtimes.bundle import BundleSpec
+from jobhost_runtimes.errors import ChildStartError
+from jobhost_runtimes.runtime import Runtime
+
+from ..bundles import make_runtime
+from ..catalogue import Problem, entries_of
+from ..config.bundles import Bundle
+from ..registered import SCOPES, Registered
+from .live import Live
+from .services import HostServices
+
+if TYPE_CHECKING:
+    from .host import Host
+
+RELOAD_PAUSE = 1.0
+RELOAD_LONGEST = 60.0
+"""Seconds before a bundle that could not be started is tried again: the first pause, and the longest."""
+
+
+class Bundles:
+    """One a host. What is loaded goes to its catalogue."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.registered = Registered()
+        self.runtimes: list[Runtime] = []
+        self._scopes: dict[str, Sequence[str]] = {}
+        self._answered: list[asyncio.Future[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, specs: Sequence[tuple[Bundle, BundleSpec]], services: HostServices) -> None:
+        """Begin to load all of them; what code registered is there at once."""
+        self._services = services
+        self.take_in_registered()
+        for bundle, spec in specs:
+            runtime = make_runtime(spec, services, self._host.deadlines, self._trouble)
+            self._add(runtime, bundle.state)
+            answered = asyncio.get_running_loop().create_future()
+            self._answered.append(answered)
+            self._tasks.append(self._host.spawn(self._load(bundle, spec, runtime, answered)))
+
+    def _add(self, runtime: Runtime, scopes: Sequence[str]) -> None:
+        runtime.on_room = self._host.room
+        self.runtimes.append(runtime)
+        self._scopes[runtime.spec.name] = scopes
+
+    async def loaded(self, patience: float | None = None) -> None:
+        """Wait until each has answered or given up, or until that has taken so many seconds."""
+        if self._answered:
+            await asyncio.wait(self._answered, timeout=patience)
+
+    async def stop(self, now: bool) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(runtime.stop(now) for runtime in self.runtimes))
+
+    def scopes(self, live: Live) -> Sequence[str]:
+        """The scopes of state that a run's bundle is granted."""
+        return self._scopes.get(live.entry.bundle, ("flow", "job"))
+
+    # Loading ------------------------------------------------------------------------------------------------------
+
+    def take_in_registered(self) -> None:
+        """Serve what code has registered since the last time."""
+        contents = self.registered.take(self._services, self._host.deadlines)
+        runtime = self.registered.runtime
+        if contents is None or runtime is None:
+            return
+        if runtime not in self.runtimes:
+            self._add(runtime, SCOPES)
+        self._take_in(contents, self.registered.spec, self.registered.bundle, runtime)
+
+    async def _load(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime, answered: asyncio.Future[None]) -> None:
+        """Start a bundle, however often that takes; its jobs wait meanwhile. `answered`: it has succeeded or failed once."""
+        problems = self._host.catalogue.problems
+        pause = RELOAD_PAUSE
+        try:
+            while (error := await self._tried(bundle, spec, runtime)) is not None:
+                problem = Problem(str(spec.root), None, str(error))
+                problems.append(problem)
+                _done(answered)
+                await asyncio.sleep(pause)
+                pause = min(RELOAD_LONGEST, pause * 2)
+                problems.remove(problem)
+        finally:
+            _done(answered)
+
+    async def _tried(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime) -> ChildStartError | None:
+        try:
+            contents = await runtime.start()
+        except ChildStartError as error:
+            self._trouble(spec, error)
+            return error
+        self._take_in(contents, spec, bundle, runtime)
+        return None
+
+    def _take_in(self, contents: Any, spec: BundleSpec, bundle: Bundle, runtime: Runtime) -> None:
+        host = self._host
+        entries, problems = entries_of(contents, spec, bundle, host.config, runtime)
+        host.catalogue.problems += problems
+        conflicts = len(host.catalogue.conflicts)
+        added = host.catalogue.add(entries)
+        for problem in (*problems, *host.catalogue.conflicts[conflicts:]):
+            host.log.error("handler.problem", file=problem.file, line=problem.line, error=problem.error)
+        host.log.info(
+            "bundle.loaded",
+            bundle=spec.name,
+            language=contents.language or spec.language,
+            isolation=spec.isolation,
+            handlers=[entry.name for entry in added],
+        )
+        host.took_in(added)
+
+    def _trouble(self, spec: BundleSpec, error: ChildStartError) -> None:
+        self._host.log.error("bundle.start_failed", bundle=spec.name, error=str(error))
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
