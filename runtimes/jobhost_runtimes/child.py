@@ -223,16 +223,19 @@ class Child:
         self._death.culprit = run
         self._begin_death(f"run {run.label} did not end within its grace", gently=True)
 
-    def _answered(self, run: Run, error: dict[str, Any] | None, result: Any) -> None:
+    def _answered(self, run: Run, error: dict[str, Any] | None, result: Any) -> bool:
+        """A run's answer; False if the run had not begun: such a one says nothing of how long runs take."""
         if not run.started and error is not None and error["type"] == "NotStartedError":
             self._finish(run, Outcome(Ending.UNSTARTED))
-        elif error is not None:
+            return False
+        if error is not None:
             self._finish(run, raised(error))
         elif is_json(result):
             self._finish(run, Outcome(Ending.RETURNED, result=result))
         else:
             message = "the child answered with what is not JSON text"
             self._finish(run, Outcome(Ending.RAISED, error=host_error("ProtocolError", message, "child")))
+        return True
 
     def _finish(self, run: Run, outcome: Outcome) -> None:
         self._forget(run)
@@ -258,12 +261,13 @@ class Child:
 
     def _events(self, events: list[Event]) -> None:
         finished = 0
+        answered = False
         for event in events:
             if type(event) is Response:
                 cookie = event.cookie
                 if type(cookie) is Run:
-                    self._answered(cookie, event.error, event.result)
-                    finished += 1
+                    answered = True
+                    finished += self._answered(cookie, event.error, event.result)
                 elif (future := self._asked.get(cookie)) is not None and not future.done():
                     if event.error is None:
                         future.set_result(event.result)
@@ -277,6 +281,7 @@ class Child:
                 return
         if finished:
             self._mark(finished)
+        if answered:
             if not self.runs:
                 self.idle_since = time.monotonic()
             self._on_free(self)
