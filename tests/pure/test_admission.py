@@ -68,3 +68,12 @@ def test_what_is_covered_is_never_refused(
     admission = Admission(groups, others)
     if admission.covers(count):
         assert all(admission.take(name) for name in wanted[:count])
+
+
+@given(groups, others, names, st.integers(0, 5))
+def test_places_for_many_of_a_name_are_those_of_one_after_the_other(
+    groups: list[tuple[frozenset[str], int]], others: int | None, name: str, count: int
+) -> None:
+    at_once, one_by_one = Admission(groups, others), Admission(groups, others)
+    assert at_once.take_some(name, count) == sum(one_by_one.take(name) for _ in range(count))
+    assert [at_once.admits(each) for each in "abcdex"] == [one_by_one.admits(each) for each in "abcdex"]

@@ -158,6 +158,8 @@ class Host:
 
     def took_in(self, entries: Sequence[Entry]) -> None:
         """Handlers were loaded: serve the queues they name, and tell producers where each is served."""
+        for worker in self.workers.values():
+            worker.forget_plans()
         self._serve_queues(self._wanted_queues())
         handlers = [
             PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"

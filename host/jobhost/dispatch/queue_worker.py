@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from jobhost_runtimes.run import Outcome, Run, host_error
-from jobhost_runtimes.runtime import Runtime
+from jobhost_runtimes.run import Ending, Outcome, Run, host_error
 from jobhost_runtimes.services import Line
 
 from ..catalogue import Entry
@@ -29,10 +28,14 @@ from .strategies import wait_ms
 if TYPE_CHECKING:
     from .host import Host
 
+RETURNED = Ending.RETURNED
 UNKNOWN_EVERY = 1.0
 """Seconds between looks for jobs of unknown names while every handler is busy."""
 MOST_TOLD = 4096
 """Characters of an error that the job's log keeps."""
+MOST_PLANS = 10_000
+"""Names of jobs whose plan is kept."""
+Plan = tuple[Entry, Policy, Callable[[Run], None]]
 RETRY_PAUSE = 0.5
 """Seconds before the backend is asked again after it could not be reached."""
 
@@ -49,7 +52,7 @@ class QueueWorker:
         self.live: dict[str, Live] = {}
         """Runs by job id, until settled."""
         self.running = 0
-        self._policies: dict[str, Policy] = {}
+        self._plans: dict[str, Plan] = {}
         self._wake = asyncio.Event()
         self._due: asyncio.TimerHandle | None = None
         self._unknown_timer: asyncio.TimerHandle | None = None
@@ -167,44 +170,44 @@ class QueueWorker:
     def _begin(self, claim: Claim) -> None:
         job = claim.job
         lease = Lease(self.name, job.id, claim.token)
-        entry = self._handler_of(job)
-        if entry is None:
+        plan = self._plans.get(job.name) or self._plan(job.name)
+        if plan is None:
             self._settle_unknown(job, lease)
             return
-        policy = put_job_over(self._policy(entry, job.name), job)
+        entry, policy, submit = plan
+        if not (job.max_attempts is None and job.backoff is None and job.timeout_ms is None):
+            policy = put_job_over(policy, job)
         live = Live(job, lease, entry, policy)
-        run = Run(
+        run = live.run = Run(
             self.host.tokens.next(),
             entry.handler,
             wire_job(job, policy),
             wire_context(job, policy),
             self._ended,
-            timeout_ms=policy.timeout,
-            alone=job.suspect,
-            tag=live,
+            policy.timeout,
+            job.suspect,
+            live,
         )
-        live.run = run
         self.live[job.id] = live
         self.running += 1
         self.host.running_of[entry.name] += 1
-        self._hand_over(entry.runtime, run)
+        submit(run)
 
-    @staticmethod
-    def _hand_over(runtime: Runtime | None, run: Run) -> None:
-        assert runtime is not None
-        runtime.submit(run)
+    def _plan(self, name: str) -> Plan | None:
+        """How jobs of a name are run here; None if no handler serves it."""
+        entry = self.host.catalogue.find(name, self.name)
+        if entry is None or not self.settings.serves(entry.name):
+            return None
+        assert entry.runtime is not None
+        if len(self._plans) >= MOST_PLANS:
+            self._plans.clear()  # one handler may serve a queue of countless names
+        policy = handler_policy(name, self.name, entry.settings, self.host.config)
+        plan = self._plans[name] = (entry, policy, entry.runtime.submit)
+        return plan
 
-    def _handler_of(self, job: Job) -> Entry | None:
-        entry = self.host.catalogue.find(job.name, self.name)
-        if entry is not None and self.settings.serves(entry.name):
-            return entry
-        return None
-
-    def _policy(self, entry: Entry, name: str) -> Policy:
-        policy = self._policies.get(name)
-        if policy is None:
-            policy = self._policies[name] = handler_policy(name, self.name, entry.settings, self.host.config)
-        return policy
+    def forget_plans(self) -> None:
+        """Handlers have been added: what serves a name is to be found anew."""
+        self._plans.clear()
 
     def _settle_unknown(self, job: Job, lease: Lease) -> None:
         error = UnknownJobTypeError(job.name, self.host.catalogue.names())
@@ -216,6 +219,13 @@ class QueueWorker:
         live.run = None  # a run and what hangs at it hold each other: without this each job waits for the collector
         self.running -= 1
         self.host.running_of[live.entry.name] -= 1
+        if outcome.ending is RETURNED and live.refused is None and not live.lost:
+            # What nearly always happens, as `settlement` decides it.
+            self._settle(
+                Settlement(live.lease, "completed", outcome.result, keep=self.settings.keep_completed), live.job
+            )
+            self._wake.set()
+            return
         decided = settlement(live.judged(outcome), live.job, live.lease, self._tries(live), self.settings)
         if decided is None or live.lost:
             self.live.pop(live.job.id, None)
@@ -234,15 +244,16 @@ class QueueWorker:
         )
 
     def _settle(self, decided: Settlement, job: Job) -> None:
-        def settled(held: bool) -> None:
-            live = self.live.get(job.id)
-            if live is not None and live.lease == decided.lease:
-                del self.live[job.id]
-            self.host.settled(self, job, decided, held)
-            if not self.live:
-                self._wake.set()
+        self.host.settler.add(decided, job, self)
 
-        self.host.settler.add(decided, settled)
+    def settled(self, decided: Settlement, job: Job, held: bool) -> None:
+        """The settlement is written, or was refused."""
+        live = self.live.get(job.id)
+        if live is not None and live.lease == decided.lease:
+            del self.live[job.id]
+        self.host.settled(self, job, decided, held)
+        if not self.live:
+            self._wake.set()
 
     # Leases -------------------------------------------------------------------------------------------------------
 
@@ -320,8 +331,8 @@ def end_line(decided: Settlement) -> Line:
 
 
 def wire_job(job: Job, policy: Policy) -> dict[str, Any]:
-    """The `job` of the wire's `execute`."""
-    return {
+    """The `job` of the wire's `execute`. What is nil is left out."""
+    told = {
         "id": job.id,
         "name": job.name,
         "queue": job.queue,
@@ -330,22 +341,21 @@ def wire_job(job: Job, policy: Policy) -> dict[str, Any]:
         "max_attempts": policy.attempts,
         "priority": job.priority,
         "created_at": job.created_at,
-        "metadata": job.metadata,
     }
+    if job.metadata is not None:
+        told["metadata"] = job.metadata
+    return told
 
 
 def wire_context(job: Job, policy: Policy) -> dict[str, Any]:
-    """The `context` of the wire's `execute`."""
+    """The `context` of the wire's `execute`. What is nil is left out."""
     attempt = job.attempts_made + 1
-    flow = job.flow_id
-    return {
-        "flow_id": flow,
-        "flow_name": job.flow_name,
-        "step_name": job.name if flow else None,
-        "step_id": f"{flow}__{job.name}__attempt-{attempt}" if flow else None,
-        "attempt": attempt,
-        "deadline_ms": None,
-        "timeout_ms": policy.timeout or None,
-        "idempotency_key": f"{job.queue}:{job.id}:{job.created_at}",
-        "traceparent": None,
-    }
+    told: dict[str, Any] = {"attempt": attempt, "idempotency_key": f"{job.queue}:{job.id}:{job.created_at}"}
+    if policy.timeout:
+        told["timeout_ms"] = policy.timeout
+    if job.flow_id is not None:
+        told["flow_id"] = job.flow_id
+        told["flow_name"] = job.flow_name
+        told["step_name"] = job.name
+        told["step_id"] = f"{job.flow_id}__{job.name}__attempt-{attempt}"
+    return told

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import BackendUnavailableError
-from ..queues.job import Settlement
+from ..queues.job import Job, Settlement
 from ..queues.seam import Backend
 from .journal import Journal
 
@@ -19,7 +19,11 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between tries while the backend is gone."""
 
-OnSettled = Callable[[bool], None]
+
+class Worker(Protocol):
+    """Whose settlement it is."""
+
+    def settled(self, decided: Settlement, job: Job, held: bool) -> None: ...
 
 
 class Settler:
@@ -36,14 +40,12 @@ class Settler:
         self._backend = backend
         self._journal = journal
         self._on_error = on_error
-        self._batch: list[Settlement] = []
-        self._callbacks: list[OnSettled] = []
+        self._batch: list[tuple[Settlement, Job, Worker]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, settlement: Settlement, on_settled: OnSettled) -> None:
-        """Write a settlement soon; `on_settled(held)` tells whether the lease still held."""
-        self._batch.append(settlement)
-        self._callbacks.append(on_settled)
+    def add(self, settlement: Settlement, job: Job, worker: Worker) -> None:
+        """Write a settlement soon; its worker is told whether the lease still held."""
+        self._batch.append((settlement, job, worker))
         if self._task is None:
             self._task = self._spawn(self._work())
 
@@ -52,21 +54,19 @@ class Settler:
         try:
             while self._batch:
                 batch, self._batch = self._batch, []
-                callbacks, self._callbacks = self._callbacks, []
                 try:
                     if not self._journal.empty:
                         await self._journal.flush()
-                    held = await self._backend.settle(batch)
+                    held = await self._backend.settle([settlement for settlement, _, _ in batch])
                 except BackendUnavailableError as error:
                     self._on_error(error)
                     self._batch = batch + self._batch
-                    self._callbacks = callbacks + self._callbacks
                     await asyncio.sleep(pause)
                     pause = min(LONGEST_PAUSE, pause * 2)
                     continue
                 pause = FIRST_PAUSE
-                for callback, ok in zip(callbacks, held, strict=True):
-                    callback(ok)
+                for (settlement, job, worker), ok in zip(batch, held, strict=True):
+                    worker.settled(settlement, job, ok)
         finally:
             self._task = None
 

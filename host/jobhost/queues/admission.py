@@ -65,6 +65,19 @@ class Admission:
                 self._free[index] -= 1
         return True
 
+    def take_some(self, name: str, count: int) -> int:
+        """Count off places for up to `count` jobs of this name, all of which are there; gives for how many."""
+        groups = self._groups_of.get(name)
+        if groups is None:
+            some = count if self._others is None else max(0, min(count, self._others))
+            if self._others is not None:
+                self._others -= some
+            return some
+        some = max(0, min(count, *(self._free[index] for index in groups)))
+        for index in groups:
+            self._free[index] -= some
+        return some
+
     def exhausted(self) -> frozenset[str]:
         """Known names that have no place now. Empty, as a rule: then a claim needs no filter at all."""
         full = {index for index, free in enumerate(self._free) if free <= 0}

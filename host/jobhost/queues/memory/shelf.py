@@ -153,6 +153,13 @@ class Shelf:
         return taken
 
     def _take_admitted(self, limit: int, admission: Admission) -> list[Record]:
+        if len(self.parked) == 1 and not self.line:
+            # All that waits is of one name, as it is in a queue of one handler once that was full.
+            [(name, line)] = self.parked.items()
+            only = line.take(admission.take_some(name, limit))
+            if not line:
+                self.parked = {}
+            return only
         lines = [self.line, *(line for name, line in self.parked.items() if admission.admits(name))]
         heads = [(*entry[:2], index) for index, line in enumerate(lines) if (entry := line.peek())]
         heapify(heads)
