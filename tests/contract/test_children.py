@@ -75,7 +75,7 @@ async def test_a_job_whose_child_died_is_retried(language: str) -> None:
 
 @pytest.mark.parametrize("data", [None, "ignore SIGTERM"])
 async def test_a_timeout_stops_work_that_does_not_listen(language: str, data: Any) -> None:
-    """G2, trap: the work stops, it is not only marked as failed. Cancel, grace, SIGTERM, SIGKILL."""
+    """G2. Trap: a timeout that only marks the job failed while the work goes on. Here the work stops. Cancel, grace, SIGTERM, SIGKILL."""
     async with hosted(MemoryBackend(), bundle(language, **QUICK)) as serving:
         id = await serving.add("stubborn", data, timeout_ms=300, attempts=1)
         await serving.logged(id, "blocking")
@@ -154,7 +154,7 @@ async def test_the_host_never_imports_what_it_isolates(tmp_path: Path) -> None:
 
 
 async def test_output_becomes_lines_of_the_run_that_wrote_it(language: str) -> None:
-    """K1, trap: a stray print is neither swallowed nor taken for a reply, also with several runs in one child."""
+    """K1. Trap: a stray print is neither swallowed nor taken for a reply, also with several runs in one child."""
     table = bundle(language, pool={"children": 1})
     async with hosted(MemoryBackend(), table) as serving:
         names = [f"run-{i}" for i in range(8)]

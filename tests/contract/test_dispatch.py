@@ -51,7 +51,7 @@ async def test_several_queues_each_with_its_own_handlers_and_options(store: Back
 
 
 async def test_a_queue_that_is_paused_here_starts_nothing_until_it_is_resumed(store: Backend) -> None:
-    """D2, L2: `paused = true` is `autorun: false` of this host alone; retries and delayed jobs wait too."""
+    """D2, L2: `paused = true` is `autorun: false` of this host alone; delayed jobs wait too."""
     queues = {"default": {"paused": True}}
     async with serving(store, {"echo": echo}, queues=queues) as host:
         id, due = await host.add("echo", 1), await host.add("echo", 2, delay_ms=1)
@@ -67,7 +67,7 @@ async def test_a_queue_that_is_paused_here_starts_nothing_until_it_is_resumed(st
 
 
 async def test_a_pause_for_all_hosts_stops_retries_too(store: Backend) -> None:
-    """L2: the queue's own pause holds for every host; what runs goes on, what failed waits with the others."""
+    """L2. Trap: a memory backend that drops jobs while paused and never retries. What runs goes on, what failed waits, none is lost."""
     gate = Gate()
 
     def gated_failure(job: Any, ctx: Any) -> None:

@@ -11,6 +11,7 @@ from jobhost.queues.job import NewJob
 from jobhost.queues.memory import MemoryBackend
 from jobhost_runtimes import connection
 
+from tests.contract.functions import Recorder
 from tests.contract.hosting import error_of, hosted, result_of
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +43,17 @@ async def test_a_broken_protocol_kills_the_child_and_names_the_reason(fault: str
         assert (job.state, job.attempts_made, error["type"], error["origin"]) == ("failed", 2, "ChildDied", "child")
         assert said in error["message"]
         assert result_of(await serving.run("wire", "none")) == "harmless"
+
+
+async def test_what_is_said_for_another_run_reaches_no_job() -> None:
+    """Fault: a run that the child does not have. Its line is the child's own, with who may have written it; progress is dropped."""
+    log = Recorder()
+    async with hosted(MemoryBackend(), hostile("wire.py"), log=log) as serving:
+        job = await serving.run("wire", "another run")
+        assert (result_of(job), job.progress) == ("harmless", None)
+        assert await serving.backend.logs("default", job.id) == []
+        [line] = log.of("child.output")
+        assert (line["text"], line["candidates"]) == ("not mine", [f"default:{job.id}"])
 
 
 async def test_an_answer_that_is_no_json_is_a_failure() -> None:
