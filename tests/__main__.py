@@ -80,10 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gates.command("ruff format", sys.executable, "-m", "ruff", "format", "--check", "--output-format", "concise")
     gates.command("mypy", sys.executable, "-m", "mypy")
     gates.step("typed consumer", lambda: typed_consumer(gates))
+    node = node_packages(gates)
     with tempfile.TemporaryDirectory(prefix="jobhost-tests-") as scratch:
         gates.step("pytest", lambda: python_tests(gates, Path(scratch)))
         gates.step("Python coverage", lambda: python_coverage(gates, Path(scratch)))
-    node_steps(gates)
+    if node is not None:
+        gates.command("Node tests", node, NODE_TESTS / "coverage.js")
     return closing(gates)
 
 
@@ -129,24 +131,24 @@ def uncovered(files: dict[str, dict[str, dict[str, int]]]) -> str | None:
     return "; ".join(low) or None
 
 
-def node_steps(gates: Gates) -> None:
-    """The Node SDK's tests and the TypeScript consumer; without Node.js the reason, loudly."""
+def node_packages(gates: Gates) -> str | None:
+    """Node.js, after npm has brought what tests need of it: BullMQ, TypeScript, tsx. Without Node.js the reason, loudly."""
     node = _node()
     if node is None:
-        print(f"\n!! {GET_NODE}\n!! The Node SDK is NOT tested by this run.", flush=True)
+        print(f"\n!! {GET_NODE}\n!! The Node SDK and BullMQ's queues are NOT tested by this run.", flush=True)
         if CI:
             gates.failed.append(f"Node tests: {GET_NODE}")
-        return
+        return None
     gates.env["PATH"] = f"{Path(node).parent}{os.pathsep}{gates.env['PATH']}"
-    gates.step("Node packages", lambda: node_packages(gates))
-    gates.command("Node tests", node, NODE_TESTS / "coverage.js")
+    gates.step("Node packages", lambda: install_packages(gates))
+    return node
 
 
-def node_packages(gates: Gates) -> str | None:
-    """TypeScript and tsx for the tests that use the SDK's types; the SDK itself needs nothing."""
+def install_packages(gates: Gates) -> str | None:
+    """The SDK itself needs none of them."""
     npm = shutil.which("npm", path=gates.env["PATH"])
     if npm is None:
-        print("!! npm was not found: the SDK's types are NOT checked by this run.")
+        print("!! npm was not found: BullMQ and the SDK's types are NOT checked by this run.")
         return "npm was not found" if CI else None
     return gates.run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], NODE_TESTS)
 

@@ -76,8 +76,9 @@ class Client:
         config: Config | None = None,
         prefix: str | None = None,
     ) -> None:
-        if prefix is not None:
-            raise ConfigurationError("prefix names keys on Redis, which this version cannot use")
+        self._prefix = prefix
+        if prefix is not None and url is not None and not url.startswith(("redis://", "rediss://")):
+            raise ConfigurationError(f"prefix names keys on Redis, and {url.partition(':')[0]}:// has none")
         if url == "memory://" and backend is None:
             text = (
                 "memory:// works only inside one process: pass backend= with that of the host that shall run the jobs"
@@ -106,12 +107,12 @@ class Client:
 
     def _backend(self) -> Backend:
         if self._url is not None:
-            return open_backend(self._url, Path.cwd())
+            return open_backend(self._url, Path.cwd(), self._prefix or "bull")
         if self._config is None:
             from jobhost.config.load import load
 
             self._config = load().config
-        return open_backend(self._config.queue_url, self._config.base_dir)
+        return open_backend(self._config.queue_url, self._config.base_dir, self._prefix or self._config.prefix)
 
     # Producing ----------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,11 @@ import pytest
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import Claim, Event, Job, Lease, NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
+
+from tests.redis_server import age, fresh_prefix, server_url
 
 PATIENCE = 10
 """Seconds within which anything must have happened."""
@@ -28,12 +31,16 @@ class TurnedClock:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000_000
+        self.turned: list[Callable[[int], None]] = []
+        """Called with each turn, by what has a clock of its own."""
 
     def __call__(self) -> int:
         return self.now
 
     def advance(self, ms: int) -> None:
         self.now += ms
+        for tell in self.turned:
+            tell(ms)
 
 
 Handles = Callable[[], Backend]
@@ -48,7 +55,13 @@ def _sqlite(folder: Path, clock: TurnedClock) -> Handles:
     return lambda: SqliteBackend(folder / "queues" / "jobs.db", clock)
 
 
-STORES: dict[str, Callable[[Path, TurnedClock], Handles]] = {"memory": _memory, "sqlite": _sqlite}
+def _redis(folder: Path, clock: TurnedClock) -> Handles:
+    prefix = fresh_prefix()
+    clock.turned.append(lambda ms: age(prefix, ms))
+    return lambda: RedisBackend(server_url(), prefix, clock)
+
+
+STORES: dict[str, Callable[[Path, TurnedClock], Handles]] = {"memory": _memory, "sqlite": _sqlite, "redis": _redis}
 """Each gives a function that makes handles on one and the same store; one whose jobs live in the handle gives it again."""
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from jobhost.config.document import Config
 from jobhost.dispatch.host import Host
 from jobhost.queues.job import Job, NewJob, State
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
+
+from tests.redis_server import server_url
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "bundle"
 PATIENCE = 30
@@ -27,6 +31,8 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 
 def make_backend(kind: str, folder: Path) -> Backend:
+    if kind == "redis":
+        return RedisBackend(server_url(), f"t-{sha1(str(folder).encode()).hexdigest()[:12]}")
     return MemoryBackend() if kind == "memory" else SqliteBackend(folder / "jobs.db")
 
 

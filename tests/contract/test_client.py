@@ -13,18 +13,22 @@ from jobhost.config.document import Config
 from jobhost.errors import ConfigurationError
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import Claim, Lease, LogLine, PublishedHandler, Settlement
-from jobhost.queues.registry import BACKENDS, open_backend
+from jobhost.queues.registry import open_backend
 from jobhost.queues.seam import Backend
+
+from tests.redis_server import fresh_prefix, server_url
 
 Test = Callable[[Client], Awaitable[None]]
 
 
 def run(scheme: str, tmp_path: Path, test: Test, config: Config | None = None) -> None:
     """Run a test's coroutine with a client of a fresh store, within a limit."""
-    url = "memory://" if scheme == "memory" else f"{scheme}:///{tmp_path}/jobs.db"
+    url = "memory://" if scheme == "memory" else f"sqlite:///{tmp_path}/jobs.db"
+    if scheme == "redis":
+        url = server_url()
 
     async def whole() -> None:
-        backend = open_backend(url, tmp_path)
+        backend = open_backend(url, tmp_path, fresh_prefix())
         await backend.open()
         try:
             async with asyncio.timeout(20), Client(backend=backend, config=config) as jobs:
@@ -35,7 +39,7 @@ def run(scheme: str, tmp_path: Path, test: Test, config: Config | None = None) -
     asyncio.run(whole())
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=["memory", "redis", "sqlite"])
 def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -118,7 +118,8 @@ async def test_a_handler_that_does_not_listen_keeps_its_place_until_it_returns(s
         second = await host.add("gate", attempts=1)
         for n in range(20):
             assert result_of(await host.run("echo", n)) == n
-        assert [(await host.job(each)).state for each in (id, second)] == ["active", "waiting"]
+        assert (await host.job(id)).state == "active"
+        assert (await host.job(second)).state in ("waiting", "delayed")
         gate.open()
         job = await host.done(id)
         assert (job.state, job.attempts_made, job.stalled, error_of(job)["type"]) == ("failed", 1, 0, "TimeoutError")

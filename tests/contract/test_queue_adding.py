@@ -91,6 +91,7 @@ async def test_a_second_add_of_an_id_is_the_same_job(backend: Backend, other: Ba
     assert (await backend.counts("default"))["waiting"] == 1
 
 
+@pytest.mark.not_bullmq
 async def test_an_id_twice_in_one_bulk_is_one_job(backend: Backend) -> None:
     """C4: custom ids, within one bulk too."""
     added = await backend.add([NewJob("a", id="x"), NewJob("b", id="x"), NewJob("c")])
@@ -114,6 +115,7 @@ async def test_a_finished_job_still_holds_its_id(backend: Backend) -> None:
     assert again.created
 
 
+@pytest.mark.not_bullmq
 async def test_numbers_pass_over_ids_that_producers_took(backend: Backend) -> None:
     await backend.add([NewJob("a", id="1"), NewJob("b", id="2"), NewJob("c", id="4")])
     assert await add(backend, "d", "e") == ["3", "5"]
@@ -129,6 +131,7 @@ async def test_lower_priorities_run_first_and_none_before_all(backend: Backend) 
     assert [one.job.id for one in claimed][1:3] == ["2", "5"]
 
 
+@pytest.mark.not_bullmq
 async def test_lifo_goes_in_front_of_its_priority(backend: Backend) -> None:
     await backend.add([NewJob("a"), NewJob("b", lifo=True), NewJob("c", lifo=True), NewJob("d", priority=1)])
     await backend.add([NewJob("e", priority=1, lifo=True)])
@@ -148,6 +151,7 @@ async def test_a_delayed_job_waits_for_its_time(backend: Backend, clock: TurnedC
     assert (claimed.job.name, claimed.job.delay_until) == ("later", None)
 
 
+@pytest.mark.not_bullmq
 async def test_a_delayed_job_that_is_due_stands_where_its_age_puts_it(backend: Backend, clock: TurnedClock) -> None:
     await backend.add([NewJob("delayed", delay_ms=50), NewJob("urgent", delay_ms=60, lifo=True)])
     await add(backend, "young")

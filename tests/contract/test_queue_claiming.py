@@ -68,6 +68,7 @@ async def test_next_due_forgets_a_delayed_job_that_is_gone(backend: Backend) -> 
 # Admission ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.not_bullmq
 async def test_a_name_at_its_limit_is_passed_over_in_place(backend: Backend) -> None:
     """H1: a handler at its limit does not hold up the others."""
     await add(backend, "full", "full", "free", "full", "free")
@@ -77,6 +78,7 @@ async def test_a_name_at_its_limit_is_passed_over_in_place(backend: Backend) -> 
     assert [one.job.id for one in await claim(backend, 9)] == ["2", "4"]
 
 
+@pytest.mark.not_bullmq
 async def test_passed_over_jobs_keep_their_place_before_younger_ones(backend: Backend) -> None:
     await add(backend, "full", "free", "full")
     await claim(backend, 9, admission=Admission([(["full"], 0)]))
@@ -97,12 +99,14 @@ async def test_unknown_names_have_places_of_their_own(backend: Backend) -> None:
     assert [one.job.name for one in claimed] == ["x", "a", "y"]
 
 
+@pytest.mark.not_bullmq
 async def test_one_admission_serves_one_claim(backend: Backend) -> None:
     await add(backend, *["a"] * 4)
     for expected in (["1", "2"], ["3", "4"]):
         assert [one.job.id for one in await claim(backend, 9, admission=Admission([(["a"], 2)]))] == expected
 
 
+@pytest.mark.not_bullmq
 async def test_a_long_line_of_full_handlers_hides_nobody(backend: Backend) -> None:
     """H1: also behind more jobs than a claim looks at."""
     await backend.add([NewJob(f"full-{n % 3}") for n in range(1_000)])
@@ -116,6 +120,7 @@ async def test_a_long_line_of_full_handlers_hides_nobody(backend: Backend) -> No
     assert [one.job.id for one in claimed] == ["3", "6"]
 
 
+@pytest.mark.not_bullmq
 async def test_jobs_returned_while_their_name_is_full_keep_their_place(backend: Backend) -> None:
     await add(backend, "a", "a", "a")
     [first] = await claim(backend, admission=Admission([(["a"], 1)]))
@@ -127,6 +132,7 @@ async def test_jobs_returned_while_their_name_is_full_keep_their_place(backend: 
 # Pause ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.not_bullmq
 async def test_a_paused_queue_gives_nothing_until_it_is_resumed(
     backend: Backend, other: Backend, clock: TurnedClock
 ) -> None:

@@ -79,6 +79,7 @@ async def test_a_returned_job_takes_its_old_place(backend: Backend) -> None:
     assert [one.job.attempts_made for one in claimed] == [0, 0, 0, 0]
 
 
+@pytest.mark.not_bullmq
 async def test_a_returned_job_keeps_its_priority(backend: Backend) -> None:
     await backend.add([NewJob("a", priority=2), NewJob("b", priority=2)])
     await backend.settle([returned(await claim_one(backend))])

@@ -41,6 +41,7 @@ async def test_retry_gives_a_failed_job_all_its_attempts_again(backend: Backend,
     assert (await job_of(backend, "1")).attempts_made == 1
 
 
+@pytest.mark.not_bullmq
 async def test_retry_runs_a_completed_job_again_in_its_old_place(backend: Backend) -> None:
     await backend.add([NewJob("a", priority=1), NewJob("b", priority=1)])
     await complete(backend)
@@ -83,6 +84,7 @@ async def test_cancel_says_what_it_found(backend: Backend, other: Backend) -> No
     assert await backend.settle([failed(active)]) == [True]
 
 
+@pytest.mark.not_bullmq
 async def test_a_cancelled_job_can_be_retried(backend: Backend) -> None:
     await add(backend, "a", "b")
     await backend.cancel("default", "1")

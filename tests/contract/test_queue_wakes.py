@@ -92,6 +92,7 @@ async def test_a_watch_hears_of_its_queues_until_it_is_ended(backend: Backend, w
 # Events ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.not_bullmq
 @pytest.mark.parametrize("here", [True, False])
 async def test_a_jobs_life_in_events(backend: Backend, other: Backend, clock: TurnedClock, here: bool) -> None:
     """F4: completed, progress, failed, waiting, stalled; from this process and others."""

@@ -44,6 +44,7 @@ def test_the_wheel_carries_the_node_sdk_and_its_types(tmp_path: Path) -> None:
     for name in (
         "jobhost/cli/main.py",
         "jobhost/py.typed",
+        "jobhost/queues/redis/lua/retake.lua",
         "jobhost_runtimes/py.typed",
         "jobhost_runtimes/PROTOCOL.md",
         "jobhost_runtimes/sdk_node/child/main.js",

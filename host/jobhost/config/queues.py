@@ -115,6 +115,7 @@ def _built_in(queue_url: str) -> dict[str, Any]:
     settled: dict[str, Any] = {"backoff": FIRST_BACKOFF, "keep_completed": KEEP_COMPLETED, "keep_failed": KEEP_FAILED}
     if queue_url.startswith(("redis://", "rediss://")):
         settled.update(attempts=1, keep_completed=Keep(), keep_failed=Keep(), unknown_jobs="release")
+        settled["backoff"] = Backoff(jitter=0.0)  # a producer's backoff that says nothing of jitter has none
     return settled
 
 

@@ -14,7 +14,6 @@ from .problems import KeyPath, Problem, key_text
 from .urls import scheme_of
 
 _WARNED = (
-    "prefix",
     "http",
     "routes",
     "uid_range",
@@ -46,7 +45,7 @@ _WARNED = (
 )
 """Paths whose feature is not there yet; a `*` is any one name or number."""
 
-_SERVED_SCHEMES = ("memory", "sqlite")
+_SERVED_SCHEMES = ("memory", "sqlite", "redis", "rediss")
 _SERVED_ISOLATION = ("none", "process")
 _OFF: dict[KeyPath, object] = {("http",): "off"}
 """Values that ask for nothing, and so are no reason to warn."""
@@ -57,7 +56,9 @@ def refusals(document: dict[str, Any]) -> list[Problem]:
     found = []
     scheme = scheme_of(document.get("queue_url", "memory://"))
     if scheme not in _SERVED_SCHEMES:
-        found.append(Problem(("queue_url",), f"this version cannot use {scheme}:// (it has sqlite:/// and memory://)"))
+        found.append(
+            Problem(("queue_url",), f"this version cannot use {scheme}:// (it has sqlite:///, redis:// and memory://)")
+        )
     for index, bundle in enumerate(document.get("bundles", ())):
         found.extend(_bundle_refusals(("bundles", index), bundle))
     return found

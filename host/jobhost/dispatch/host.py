@@ -133,7 +133,9 @@ class Host:
 
     async def _start(self) -> None:
         specs = bundle_specs(self.config)
-        self.backend = self._given_backend or open_backend(self.config.queue_url, self.config.base_dir)
+        self.backend = self._given_backend or open_backend(
+            self.config.queue_url, self.config.base_dir, self.config.prefix
+        )
         await self.backend.open()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.journal = Journal(self.backend, self.backend_trouble)

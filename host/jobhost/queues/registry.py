@@ -13,15 +13,20 @@ from .seam import Backend
 BACKENDS = {
     "memory": "memory.backend:MemoryBackend",
     "sqlite": "sqlite.backend:SqliteBackend",
+    "redis": "redis.backend:RedisBackend",
+    "rediss": "redis.backend:RedisBackend",
 }
-"""Scheme -> module and class. Each class has a `from_url(url, base_dir)`; it is imported when its scheme is used."""
+"""Scheme -> module and class. Each class has a `from_url(url, base_dir, prefix)`; it is imported when its scheme is used."""
 
-PLANNED = ("redis", "rediss", "postgresql")
+PLANNED = ("postgresql",)
 """Schemes that the documents name and this version has no backend for."""
 
+EXTRAS = {"redis": "redis", "rediss": "redis"}
+"""Schemes whose backend needs an extra of the package."""
 
-def open_backend(url: str, base_dir: Path) -> Backend:
-    """Give the backend a URL names, not opened yet; relative files are under `base_dir`.
+
+def open_backend(url: str, base_dir: Path, prefix: str = "bull") -> Backend:
+    """Give the backend a URL names, not opened yet; relative files are under `base_dir`. `prefix`: of keys on Redis.
 
     Raises ConfigurationError for a URL that nothing here serves.
     """
@@ -31,9 +36,16 @@ def open_backend(url: str, base_dir: Path) -> Backend:
     if not separator or scheme not in BACKENDS:
         raise ConfigurationError(f"queue_url: {url!r} is not a queue URL; {_known()}")
     module, _, name = BACKENDS[scheme].partition(":")
-    backend = getattr(import_module(f".{module}", __package__), name)
-    return cast("Backend", backend.from_url(url, base_dir))
+    try:
+        backend = getattr(import_module(f".{module}", __package__), name)
+    except ModuleNotFoundError as error:
+        if scheme not in EXTRAS:
+            raise
+        raise ConfigurationError(
+            f"queue_url: {scheme}:// needs {error.name}: pip install 'jobhost[{EXTRAS[scheme]}]'"
+        ) from error
+    return cast("Backend", backend.from_url(url, base_dir, prefix))
 
 
 def _known() -> str:
-    return "use memory:// or sqlite:///FILE"
+    return "use memory://, sqlite:///FILE, redis://HOST or rediss://HOST"

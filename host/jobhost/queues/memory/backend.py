@@ -57,7 +57,7 @@ class MemoryBackend:
         self._last_token = 0
 
     @classmethod
-    def from_url(cls, url: str, base_dir: Path) -> MemoryBackend:
+    def from_url(cls, url: str, base_dir: Path, prefix: str) -> MemoryBackend:
         """`memory://` has nothing to say but itself."""
         if url != "memory://":
             raise ConfigurationError(f"queue_url: {url!r}: memory:// takes nothing more")

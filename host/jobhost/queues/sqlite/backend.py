@@ -69,7 +69,7 @@ class SqliteBackend:
         self._undoing: set[asyncio.Task[list[bool]]] = set()
 
     @classmethod
-    def from_url(cls, url: str, base_dir: Path) -> SqliteBackend:
+    def from_url(cls, url: str, base_dir: Path, prefix: str) -> SqliteBackend:
         """Read `sqlite:///FILE`, relative to `base_dir`, or `sqlite:////FILE`, absolute. Raises ConfigurationError."""
         file = url.removeprefix("sqlite:///")
         if file == url or not file.strip("/") or "?" in file:

@@ -1,0 +1,225 @@
+"""Queues on Redis in BullMQ's format: producers, workers and dashboards of BullMQ see nothing but BullMQ queues."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
+
+from ..admission import Admission
+from ..job import (
+    Event,
+    HostInfo,
+    Job,
+    Json,
+    Keep,
+    Lease,
+    LogLine,
+    NewJob,
+    PublishedHandler,
+    QueueInfo,
+    Settlement,
+    State,
+)
+from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
+from . import adding, claiming, listening, looking, scripts, settling, state, steering
+from .client import Client, Connection, parse_url
+from .store import Clock, Store
+
+USED = (
+    "extendLocks",
+    "getCounts",
+    "getStateV2",
+    "moveJobFromActiveToWait",
+    "moveStalledJobsToWait",
+    "moveToActive",
+    "moveToDelayed",
+    "moveToFinished",
+    "retryJob",
+    "updateProgress",
+)
+LAST_WORDS = 1.0
+"""Seconds that streams of events have to read what there is, when the backend is closed."""
+ADDING = ("addStandardJob", "addDelayedJob", "addPrioritizedJob")
+OWN = ("amend", "log", "retake", "state", "state_get", "take")
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+class RedisBackend:
+    """The `Backend` of `redis://` and `rediss://`. `prefix`: BullMQ's key prefix."""
+
+    def __init__(self, url: str, prefix: str = "bull", clock: Clock = _now) -> None:
+        client = Client(parse_url(url), prepare=_load_scripts)
+        self._store = Store(client, prefix, clock, secrets.token_hex(6))
+        self._markers: dict[str, list[listening.Markers]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def from_url(cls, url: str, base_dir: Path, prefix: str) -> RedisBackend:
+        """`base_dir` says nothing here."""
+        return cls(url, prefix)
+
+    async def open(self) -> None:
+        scripts.folder()
+        self._store.closing.clear()
+        await self._store.client.open()
+        await self._store.learn_time()
+
+    async def close(self) -> None:
+        markers = [one for some in self._markers.values() for one in some]
+        self._markers.clear()
+        for one in markers:
+            one.stop()
+        await asyncio.gather(*(one.stopped() for one in markers), *self._stopping)
+        self._store.closing.set()
+        if self._store.reading:
+            await asyncio.wait(list(self._store.reading), timeout=LAST_WORDS)
+        await asyncio.gather(*(client.close() for client in list(self._store.listeners)))
+        await self._store.client.close()
+
+    # Producing and working ----------------------------------------------------------------------------------------
+
+    async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
+        return await adding.add(self._store, jobs)
+
+    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+        for markers in self._markers.get(queue, ()):
+            markers.claimed.set()
+        return await claiming.claim(self._store, queue, limit, admission, lease_ms, host)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return await settling.settle(self._store, settlements)
+
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Renewal]:
+        return await claiming.renew(self._store, leases, lease_ms)
+
+    async def recover(
+        self, queue: str, max_stalled: int, keep: Keep | None = None, dead_letter: str | None = None
+    ) -> Recovered:
+        return await claiming.recover(self._store, queue, max_stalled, keep, dead_letter)
+
+    def watch(self, queues: Sequence[str], wake: Callable[[str], None]) -> Callable[[], None]:
+        mine = {queue: listening.Markers(self._store, queue, wake) for queue in queues}
+        for queue, markers in mine.items():
+            self._markers.setdefault(queue, []).append(markers)
+
+        def unwatch() -> None:
+            for queue, markers in mine.items():
+                if markers in self._markers.get(queue, ()):
+                    self._markers[queue].remove(markers)
+                    markers.stop()
+                    task = asyncio.get_running_loop().create_task(markers.stopped())
+                    self._stopping.add(task)
+                    task.add_done_callback(self._stopping.discard)
+
+        return unwatch
+
+    async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
+        await settling.progress(self._store, updates)
+
+    async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
+        await settling.log(self._store, lines)
+
+    # Looking ------------------------------------------------------------------------------------------------------
+
+    async def get(self, queue: str, id: str) -> Job | None:
+        return await looking.get(self._store, queue, id)
+
+    async def jobs(
+        self, queue: str | None = None, states: Sequence[State] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        return await looking.jobs(self._store, queue, states, limit, cursor)
+
+    async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
+        return await looking.logs(self._store, queue, id, after)
+
+    async def queues(self) -> list[QueueInfo]:
+        return await looking.queues(self._store)
+
+    async def counts(self, queue: str) -> dict[str, int]:
+        return await looking.counts(self._store, queue)
+
+    def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
+        if set(types) == {"cancel"}:
+            return listening.cancels(self._store)
+        return listening.events(self._store, queue, types)
+
+    # Steering -----------------------------------------------------------------------------------------------------
+
+    async def pause(self, queue: str) -> None:
+        await steering.pause(self._store, queue, True)
+
+    async def resume(self, queue: str) -> None:
+        await steering.pause(self._store, queue, False)
+
+    async def retry(self, queue: str, id: str) -> bool:
+        return await steering.retry(self._store, queue, id)
+
+    async def cancel(self, queue: str, id: str) -> Cancelled:
+        return await steering.cancel(self._store, queue, id)
+
+    async def promote(self, queue: str, id: str) -> bool:
+        return await steering.promote(self._store, queue, id)
+
+    async def remove(self, queue: str, id: str) -> bool:
+        return await steering.remove(self._store, queue, id)
+
+    async def drain(self, queue: str, delayed: bool = False) -> int:
+        return await steering.drain(self._store, queue, delayed)
+
+    async def clean(self, queue: str, state: State, older_than_ms: int = 0, limit: int = 0) -> int:
+        return await steering.clean(self._store, queue, state, older_than_ms, limit)
+
+    async def remove_queue(self, queue: str) -> int:
+        return await steering.remove_queue(self._store, queue)
+
+    # State --------------------------------------------------------------------------------------------------------
+
+    async def state_get(self, scope: str, key: str) -> Json | None:
+        return await state.get(self._store, scope, key)
+
+    async def state_set(
+        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
+    ) -> None:
+        await state.change(self._store, scope, "set", key, value, ttl_ms, lease)
+
+    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
+        return bool(await state.change(self._store, scope, "delete", key, lease=lease))
+
+    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
+        return int(await state.change(self._store, scope, "incr", key, by, lease=lease))
+
+    async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        return await state.keys(self._store, scope, cursor)
+
+    async def state_scopes(self) -> list[str]:
+        return await state.scopes(self._store)
+
+    # Hosts --------------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self, host: HostInfo) -> None:
+        await state.heartbeat(self._store, host)
+
+    async def forget_host(self, id: str) -> None:
+        await self._store.client.call("HDEL", self._store.shared("hosts"), id)
+
+    async def hosts(self) -> list[HostInfo]:
+        return await state.hosts(self._store)
+
+    async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
+        await state.publish(self._store, handlers)
+
+    async def published(self) -> list[PublishedHandler]:
+        return await state.published(self._store)
+
+
+async def _load_scripts(connection: Connection) -> None:
+    """Make the server know the scripts of the hot path: transactions call them by their name alone."""
+    texts = [scripts.bullmq(name) for name in USED] + [scripts.adding(name) for name in ADDING]
+    texts += [scripts.own(name) for name in OWN]
+    await asyncio.gather(*(connection.call("SCRIPT", "LOAD", script.text) for script in texts))

@@ -1,0 +1,159 @@
+"""Claims, their renewal, and the jobs of hosts that died."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from ..admission import Admission
+from ..job import Claim, Keep, Lease, Settlement
+from ..outcomes import CANCELLED, stalled_error
+from ..seam import Claimed, Recovered, Renewal
+from . import scripts, settling
+from .calls import moving_keys, retaking
+from .client import Arg
+from .jobs import job_of, pairs
+from .keys import Keys
+from .store import Call, Held, Store
+
+CHUNK = 8
+"""Jobs asked for in one write: one write for all would ask an empty queue as often."""
+AT_LIMIT_MS = 100
+"""A job whose handler has no place now comes back so much later: workers of BullMQ claim by queue and not by name."""
+STALLED_TOO_OFTEN = b"job stalled more than allowable limit"
+
+
+async def claim(store: Store, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+    keys = store.keys(queue)
+    claims: list[Claim] = []
+    next_due: int | None = None
+    asked = 0
+    more = True
+    while asked < limit and more:
+        count = min(CHUNK, limit - asked)
+        asked += count
+        tokens = [store.token() for _ in range(count)]
+        replies = await store.run_all([_move(store, keys, token, lease_ms, host) for token in tokens])
+        for token, reply in zip(tokens, replies, strict=True):
+            if not reply[0]:
+                more = False
+                next_due = _due(reply) or next_due
+                continue
+            taken = await _taken(store, queue, token, reply, admission)
+            if taken is not None:
+                claims.append(taken)
+    return Claimed(claims, next_due, more)
+
+
+def _move(store: Store, keys: Keys, token: str, lease_ms: int, host: str) -> Call:
+    opts = msgpack.packb({"token": token, "lockDuration": lease_ms, "name": host})
+    args: list[Arg] = [keys.base, store.clock(), opts]
+    return scripts.bullmq("moveToActive"), moving_keys(keys), args
+
+
+def _due(reply: Sequence[Any]) -> int | None:
+    """When a reply without a job says to ask again: the rate limit's end, or the next delayed job."""
+    due = float(reply[3] or 0)
+    return int(due) if due > 0 else None
+
+
+async def _taken(store: Store, queue: str, token: str, reply: Sequence[Any], admission: Admission) -> Claim | None:
+    """Take in a job that was moved; None if it may not run now."""
+    fields, id = pairs(reply[0]), reply[1].decode()
+    job = job_of(queue, id, fields, "active")
+    lease = Lease(queue, id, token)
+    store.held[lease] = Held(job, fields, fields.get(b"ats", b""))
+    if b"defa" in fields:
+        reason = fields[b"defa"]
+        name = "StalledError" if reason == STALLED_TOO_OFTEN else "UnrecoverableError"
+        error = {"type": name, "message": reason.decode("utf-8", "replace"), "stack": "", "origin": "host"}
+        await settling.settle(
+            store, [Settlement(lease, "failed", error=json.dumps(error).encode(), attempt_used=False)]
+        )
+        return None
+    if not admission.take(job.name):
+        await settling.settle(store, [Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)])
+        return None
+    return Claim(job, token)
+
+
+# Leases -------------------------------------------------------------------------------------------------------------
+
+
+async def renew(store: Store, leases: Sequence[Lease], lease_ms: int) -> list[Renewal]:
+    renewals: list[Renewal] = []
+    for queue in dict.fromkeys(lease.queue for lease in leases):
+        keys = store.keys(queue)
+        mine = [lease for lease in leases if lease.queue == queue]
+        args = [
+            keys.base,
+            msgpack.packb([one.token for one in mine]),
+            msgpack.packb([one.id for one in mine]),
+            lease_ms,
+        ]
+        failed = {id.decode() for id in await store.run(scripts.bullmq("extendLocks"), [keys.stalled], args)}
+        lost = [lease for lease in mine if lease.id in failed]
+        again = await store.run_all([retaking(store, lease, lease_ms) for lease in lost])
+        gone = {lease for lease, ok in zip(lost, again, strict=True) if not ok}
+        asked = await store.client.call("HMGET", keys.own("cancels"), *(lease.id for lease in mine))
+        answers: dict[Lease, Renewal] = {
+            lease: "lost" if lease in gone else "cancel" if store.is_asked(lease, ats) else "ok"
+            for lease, ats in zip(mine, asked, strict=True)
+        }
+        for lease in gone:
+            store.held.pop(lease, None)
+        renewals += [answers[lease] for lease in mine]
+    order = dict(zip(_by_queue(leases), renewals, strict=True))
+    return [order[lease] for lease in leases]
+
+
+def _by_queue(leases: Sequence[Lease]) -> list[Lease]:
+    queues = dict.fromkeys(lease.queue for lease in leases)
+    return [lease for queue in queues for lease in leases if lease.queue == queue]
+
+
+async def recover(
+    store: Store, queue: str, max_stalled: int, keep: Keep | None = None, dead_letter: str | None = None
+) -> Recovered:
+    """BullMQ's search marks what is active and takes, the next time, what is marked and has no lock: so it is run twice."""
+    keys = store.keys(queue)
+    first = [keys.stalled, keys.wait, keys.active, keys.stalled_check, keys.meta, keys.paused, keys.marker]
+    names = [*first, keys.events, keys.repeat]
+    found: list[str] = []
+    for _ in range(2):
+        await store.client.call("DEL", keys.stalled_check)
+        args: list[Arg] = [max_stalled, keys.base, store.clock(), 1]
+        found += [id.decode() for id in await store.run(scripts.bullmq("moveStalledJobsToWait"), names, args)]
+    recovered = Recovered([], [])
+    for id in found:
+        asks = [("HMGET", keys.job(id), "defa", "ats"), ("HGET", keys.own("cancels"), id)]
+        (too_often, ats), asked = await store.client.calls(asks)
+        cancelled = asked is not None and asked == ats
+        if not too_often and not cancelled:
+            recovered.waiting.append(id)
+            continue
+        lease = await take(store, queue, id)
+        if lease is None:
+            continue  # somebody else was quicker
+        error = CANCELLED if cancelled else stalled_error(store.held[lease].job.stalled)
+        letter = None if cancelled else dead_letter
+        ended = Settlement(lease, "failed", error=error, attempt_used=False, keep=keep or Keep(), dead_letter=letter)
+        if (await settling.settle(store, [ended]))[0]:
+            recovered.failed.append(id)
+    return recovered
+
+
+async def take(store: Store, queue: str, id: str) -> Lease | None:
+    """Take one job that waits, to end it; None if it waits no more."""
+    keys = store.keys(queue)
+    token = store.token()
+    names = [keys.wait, keys.prioritized, keys.delayed, keys.active, keys.lock(id)]
+    if not await store.run(scripts.own("take"), names, [id, token, 30_000]):
+        return None
+    fields = pairs(await store.client.call("HGETALL", keys.job(id)))
+    lease = Lease(queue, id, token)
+    store.held[lease] = Held(job_of(queue, id, fields, "active"), fields, fields.get(b"ats", b""))
+    return lease

@@ -1,0 +1,68 @@
+"""BullMQ's own Lua scripts, as the pinned PyPI package `bullmq` carries them, and the few of ours.
+
+Files are named `NAME-K.lua`, K being the number of keys. Which keys and arguments each takes changes between minor releases of BullMQ:
+the calls in this folder are those of the pinned one, and a test compares them with its own Python calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jobhost.errors import ConfigurationError
+
+PINNED = "3.4.4"
+"""The release of the PyPI package whose scripts are called here."""
+
+
+@dataclass(slots=True, frozen=True)
+class Script:
+    """`sha` is its name in `EVALSHA`."""
+
+    name: str
+    text: str
+    keys: int
+    sha: str
+
+
+def _script(name: str, text: str, keys: int) -> Script:
+    return Script(name, text, keys, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def folder() -> Path:
+    """Where the package keeps its scripts. Raises ConfigurationError if it is missing."""
+    spec = importlib.util.find_spec("bullmq")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError("queues on Redis need an extra: pip install 'jobhost[redis]'")
+    return Path(next(iter(spec.submodule_search_locations))) / "commands"
+
+
+@cache
+def bullmq(name: str) -> Script:
+    """One of BullMQ's scripts."""
+    [file] = folder().glob(f"{name}-*.lua")
+    return _script(name, file.read_text("utf-8"), int(file.stem.rpartition("-")[2]))
+
+
+@cache
+def adding(name: str) -> Script:
+    """One of BullMQ's scripts that add a job, and our fields of the new job in the same step, as one more argument."""
+    script = bullmq(name)
+    last = "return jobId"
+    text = script.text.rstrip()
+    if not text.endswith(last):
+        raise ConfigurationError(
+            f"bullmq's script {name} is not the one of release {PINNED}: install 'jobhost[redis]' anew"
+        )
+    ours = "if ARGV[#ARGV] ~= '' then rcall('HSET', jobIdKey, 'jh', ARGV[#ARGV]) end\n"
+    return _script(f"{name}+jh", text.removesuffix(last) + ours + last, script.keys)
+
+
+@cache
+def own(name: str) -> Script:
+    """One of ours; the first line tells the number of its keys: `-- keys: 3`."""
+    text = (Path(__file__).with_name("lua") / f"{name}.lua").read_text("utf-8")
+    return _script(name, text, int(text.split("\n", 1)[0].removeprefix("-- keys: ")))

@@ -1,0 +1,256 @@
+"""How claims end: BullMQ's own scripts, which check the lock in the same step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from ..job import Json, Lease, LogLine, NewJob, Settlement
+from ..outcomes import CANCELLED, dead_letter_copy
+from . import adding, scripts
+from .calls import moving_keys, retaking
+from .client import Arg
+from .jobs import keep_jobs, options, own, stacks_with
+from .keys import Keys
+from .store import Call, Held, Store
+
+METRICS_POINTS = "20160"
+"""Minutes for which BullMQ's metrics are kept: two weeks."""
+LOST = (-1, -2, -3, -6)
+"""Replies of scripts: the job is gone, its lock is missing, it is not active, another has its lock."""
+NO_LOCK = -2
+PENDING_CHILDREN, FAILED_CHILDREN = -4, -9
+LOG_LINES = 1_000
+LINES_TTL = 7 * 86_400
+"""Seconds for which our lines of a job are kept after the last one: BullMQ removes a job without knowing of them."""
+RETAKEN_MS = 30_000
+
+
+async def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
+    decided = await _with_cancels(store, settlements)
+    now = store.clock()
+    replies = await store.run_all([_ending(store, one, now) for one in decided])
+    for index, reply in enumerate(replies):
+        if reply == NO_LOCK and await store.run(*retaking(store, decided[index].lease, RETAKEN_MS)):
+            # The lock had run out, and nobody had taken the job.
+            replies[index] = await store.run(*_ending(store, decided[index], now))
+    ok = [not (isinstance(reply, int) and reply < 0) for reply in replies]
+    await _afterwards(store, [one for one, held in zip(decided, ok, strict=True) if held], now)
+    for one in decided:
+        store.held.pop(one.lease, None)
+    return ok
+
+
+async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:
+    """A job that was to come back but that somebody asked to be cancelled fails instead."""
+    decided = list(settlements)
+    returning = [index for index, one in enumerate(decided) if one.to in ("delayed", "waiting")]
+    if returning:
+        asks = [
+            ("HGET", store.keys(decided[index].lease.queue).own("cancels"), decided[index].lease.id)
+            for index in returning
+        ]
+        for index, asked in zip(returning, await store.client.calls(asks), strict=True):
+            one = decided[index]
+            if store.is_asked(one.lease, asked):
+                decided[index] = Settlement(
+                    one.lease, "failed", error=CANCELLED, attempt_used=one.attempt_used, keep=one.keep
+                )
+    return decided
+
+
+def _ending(store: Store, one: Settlement, now: int) -> Call:
+    keys = store.keys(one.lease.queue)
+    held = store.held.get(one.lease)
+    if one.to in ("completed", "failed"):
+        return _finishing(keys, held, one, now)
+    if one.to == "delayed":
+        return _delaying(keys, held, one, now)
+    if one.attempt_used:
+        names = [keys.active, keys.wait, keys.paused, keys.job(one.lease.id), keys.meta, keys.events, keys.delayed]
+        more = [keys.prioritized, keys.pc, keys.marker, keys.stalled]
+        push = "RPUSH" if held is not None and options(held.fields).get("lifo") else "LPUSH"
+        args: list[Arg] = [keys.base, now, push, one.lease.id, one.lease.token, _changes(held, one)]
+        return scripts.bullmq("retryJob"), names + more, args
+    names = [keys.active, keys.wait, keys.stalled, keys.paused, keys.meta, keys.limiter, keys.prioritized]
+    names += [keys.marker, keys.events]
+    return scripts.bullmq("moveJobFromActiveToWait"), names, [one.lease.id, one.lease.token, keys.job(one.lease.id)]
+
+
+def _finishing(keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
+    completed = one.to == "completed"
+    opts = options(held.fields) if held is not None else {}
+    keep = keep_jobs(opts.get("removeOnComplete" if completed else "removeOnFail"), one.keep)
+    packed = {
+        "token": one.lease.token,
+        "keepJobs": keep,
+        "limiter": None,
+        "lockDuration": 0,
+        "attempts": opts.get("attempts") or 1,
+        "attemptsMade": held.job.attempts_made if held is not None else 0,
+        "maxMetricsSize": METRICS_POINTS,
+        "fpof": bool(opts.get("fpof")),
+        "cpof": bool(opts.get("cpof")),
+        "idof": bool(opts.get("idof")),
+        "rdof": bool(opts.get("rdof")),
+    }
+    target = keys.completed if completed else keys.failed
+    names = [*moving_keys(keys)[:10], target, keys.job(one.lease.id)]
+    names += [keys.metrics_completed if completed else keys.metrics_failed, keys.marker]
+    value: bytes = (one.result or b"null") if completed else _message(one.error)
+    args: list[Arg] = [
+        one.lease.id,
+        now,
+        "returnvalue" if completed else "failedReason",
+        value,
+        "completed" if completed else "failed",
+        "",
+        keys.base,
+        msgpack.packb(packed),
+    ]
+    changes = _changes(held, one)
+    return scripts.bullmq("moveToFinished"), names, [*args, changes] if changes else args
+
+
+def _delaying(keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
+    names = [keys.marker, keys.active, keys.prioritized, keys.delayed, keys.job(one.lease.id), keys.events]
+    names += [keys.meta, keys.stalled, keys.wait, keys.limiter, keys.pc]
+    args: list[Arg] = [
+        keys.base,
+        now,
+        one.lease.id,
+        one.lease.token,
+        one.delay_ms,
+        "0" if one.attempt_used else "1",
+        _changes(held, one),
+        "0",
+    ]
+    return scripts.bullmq("moveToDelayed"), names, args
+
+
+def _message(error: Json | None) -> bytes:
+    return str(json.loads(error or b"{}").get("message", "")).encode("utf-8", "replace")
+
+
+def _changes(held: Held | None, one: Settlement) -> bytes:
+    """The fields of the job that change with its end, as scripts take them; empty if none does."""
+    changed = _fields(held, one)
+    # Raw, as Redis's own unpacker wants it: it does not know MessagePack's binary type.
+    return msgpack.packb([item for pair in changed.items() for item in pair], use_bin_type=False) if changed else b""
+
+
+def _fields(held: Held | None, one: Settlement) -> dict[str, bytes]:
+    fields = held.fields if held is not None else {}
+    ours = own(fields)
+    before = dict(ours)
+    changed: dict[str, bytes] = {}
+    if one.error is not None:
+        error = json.loads(one.error)
+        ours["error"] = error
+        changed["failedReason"] = _message(one.error)
+        changed["stacktrace"] = stacks_with(fields, str(error.get("stack") or error.get("message", "")))
+    for name, more in (("child_deaths", one.child_death), ("postponed", one.postponed), ("released", one.released)):
+        if more:
+            ours[name] = ours.get(name, 0) + 1
+    if one.receipt is not None:
+        ours["receipt"] = json.loads(one.receipt)
+    if ours != before:
+        changed["jh"] = json.dumps(ours, ensure_ascii=False).encode()
+    return changed
+
+
+async def _afterwards(store: Store, ended: Sequence[Settlement], now: int) -> None:
+    """What BullMQ's scripts have no argument for."""
+    commands: list[tuple[Arg, ...]] = []
+    calls: list[Call] = []
+    for one in ended:
+        keys, id = store.keys(one.lease.queue), one.lease.id
+        if one.to == "waiting" and not one.attempt_used and (fields := _fields(store.held.get(one.lease), one)):
+            changes: list[Arg] = ["0", *(item for pair in fields.items() for item in pair)]
+            calls.append((scripts.own("amend"), [keys.job(id)], changes))
+        if one.to in ("completed", "failed"):
+            if not one.attempt_used:
+                calls.append((scripts.own("amend"), [keys.job(id)], ["-1"]))
+            if one.to == "failed":
+                commands.append(("HDEL", keys.own("cancels"), id))
+    await store.run_all(calls)
+    if commands:
+        await store.client.calls(commands)
+    for one in ended:
+        held = store.held.get(one.lease)
+        if one.dead_letter is not None and held is not None:
+            await adding.add(store, [_dead(held, one, now)])
+
+
+def _dead(held: Held, one: Settlement, now: int) -> NewJob:
+    job = held.job
+    job.attempts_made += one.attempt_used
+    assert one.dead_letter is not None
+    return dead_letter_copy(job, one.error, one.dead_letter, now)
+
+
+# While it runs --------------------------------------------------------------------------------------------------------
+
+
+async def progress(store: Store, updates: Sequence[tuple[Lease, Json]]) -> None:
+    held = await _held(store, [lease for lease, _ in updates])
+    calls: list[Call] = []
+    for (lease, value), ok in zip(updates, held, strict=True):
+        if ok:
+            keys = store.keys(lease.queue)
+            names = [keys.job(lease.id), keys.events, keys.meta]
+            calls.append((scripts.bullmq("updateProgress"), names, [lease.id, value]))
+    await store.run_all(calls)
+
+
+async def _held(store: Store, leases: Sequence[Lease]) -> list[bool]:
+    """Which leases hold: their lock is ours, or has run out and nobody else has started the job."""
+    asks: list[tuple[Arg, ...]] = []
+    for lease in leases:
+        keys = store.keys(lease.queue)
+        asks += [("GET", keys.lock(lease.id)), ("HGET", keys.job(lease.id), "ats")]
+    replies = await store.client.calls(asks)
+    answers = []
+    for lease, lock, ats in zip(leases, replies[::2], replies[1::2], strict=True):
+        claim = store.held.get(lease)
+        mine = lock == lease.token.encode() if lock is not None else claim is not None and claim.ats == ats
+        answers.append(mine)
+    return answers
+
+
+def bullmq_line(line: LogLine) -> str:
+    """A line as BullMQ's job logs show it: the level unless it is info, the message, ` key=value` for each field."""
+    text = line.message if line.level == "info" else f"{line.level}: {line.message}"
+    if line.fields is None:
+        return text
+    fields = json.loads(line.fields)
+    return text + "".join(f" {key}={_shown(value)}" for key, value in fields.items())
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def line_fields(line: LogLine) -> bytes:
+    """A line as it is kept whole."""
+    fields = None if line.fields is None else json.loads(line.fields)
+    kept = [line.ts, line.level, line.message, fields, line.attempt, line.source]
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+async def log(store: Store, lines: Sequence[tuple[Lease, LogLine]]) -> None:
+    by_job: dict[tuple[str, str], list[LogLine]] = {}
+    for lease, line in lines:
+        by_job.setdefault((lease.queue, lease.id), []).append(line)
+    calls: list[Call] = []
+    for (queue, id), some in by_job.items():
+        keys = store.keys(queue)
+        both: list[Arg] = []
+        for line in some:
+            both += [bullmq_line(line).encode("utf-8", "replace"), line_fields(line)]
+        names = [keys.job(id), keys.logs(id), keys.lines(id), keys.own(f"line-count:{id}")]
+        calls.append((scripts.own("log"), names, [LOG_LINES, LINES_TTL, *both]))
+    await store.run_all(calls)

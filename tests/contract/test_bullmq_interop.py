@@ -1,0 +1,336 @@
+"""Queues on Redis are BullMQ's queues: Node's own BullMQ adds, works and looks, and notices nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from jobhost import Client
+from jobhost.queues.job import NewJob
+from jobhost.queues.redis import RedisBackend
+
+from tests.redis_server import fresh_prefix, server_url
+
+from .bullmq_peer import Peer, bullmq
+from .functions import Gate, echo, serving, until
+from .hosting import PATIENCE, Hosted, bundle, error_of, hosted, result_of
+
+pytestmark = pytest.mark.anyio
+ON_REDIS: dict[str, Any] = {"queue_url": "redis://localhost"}
+"""What makes a host take BullMQ's own defaults; its backend is given."""
+
+
+@pytest.fixture
+def prefix() -> str:
+    return fresh_prefix()
+
+
+@pytest.fixture
+def peer(prefix: str) -> Iterator[Peer]:
+    with bullmq(prefix) as one:
+        yield one
+
+
+@pytest.fixture
+def backend(prefix: str) -> RedisBackend:
+    return RedisBackend(server_url(), prefix)
+
+
+def talk(job: Any, ctx: Any) -> None:
+    ctx.progress({"page": 2})
+    ctx.logger.info("resizing", width=80, of="a b")
+    ctx.logger.error("too wide")
+
+
+def fail(job: Any, ctx: Any) -> None:
+    raise ValueError(f"no luck on attempt {ctx.attempt}")
+
+
+@pytest.fixture
+async def host(backend: RedisBackend, anyio_backend: str) -> AsyncIterator[Hosted]:
+    async with serving(backend, {"echo": echo, "fail": fail, "talk": talk}, **ON_REDIS) as one:
+        yield one
+
+
+async def test_node_adds_and_jobhost_works(peer: Peer, host: Hosted) -> None:
+    """A1: results, as `waitUntilFinished` of BullMQ gives them."""
+    await peer.do("listen", queue="default")
+    values: list[Any] = [{"text": "äöü 😀", "n": [1, 2.5, None, True]}, None, 0, "", []]
+    for data in values:
+        id = await peer.do("add", queue="default", name="echo", data=data)
+        assert await peer.do("wait", queue="default", id=id) == data
+        job = await peer.do("job", queue="default", id=id)
+        assert (job["state"], job["returnvalue"], job["attemptsMade"], job["attemptsStarted"]) == (
+            "completed",
+            data,
+            1,
+            1,
+        )
+        assert job["processedBy"] == host.host.id
+        assert job["finishedOn"] >= job["processedOn"] >= job["timestamp"]
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+async def test_node_adds_and_isolated_children_work(peer: Peer, backend: RedisBackend, language: str) -> None:
+    """A1, C3: the same handler code serves BullMQ's queues."""
+    async with hosted(backend, bundle(language), **ON_REDIS):
+        await peer.do("listen", queue="default")
+        jobs = [{"name": "echo", "data": n} for n in range(200)]
+        ids = await peer.do("addBulk", queue="default", jobs=jobs)
+        for n, id in enumerate(ids):
+            assert await peer.do("wait", queue="default", id=id) == n
+        dead = await peer.do("add", queue="default", name="die", data="SIGKILL")
+        with pytest.raises(RuntimeError, match="the child was killed by SIGKILL"):
+            await peer.do("wait", queue="default", id=dead)
+
+
+async def test_an_unset_option_means_what_it_means_in_bullmq(peer: Peer, host: Hosted) -> None:
+    """A1: one attempt, everything is kept, and a job whose handler is unknown is left for another worker."""
+    id = await peer.do("add", queue="default", name="fail")
+    job = await host.done(id)
+    assert (job.state, job.attempts_made) == ("failed", 1)
+    seen = await peer.do("job", queue="default", id=id)
+    assert (seen["state"], seen["failedReason"], seen["attemptsMade"]) == ("failed", "no luck on attempt 1", 1)
+    assert "ValueError: no luck on attempt 1" in seen["stacktrace"][-1]
+    assert "in fail" in seen["stacktrace"][-1], "the handler's own frames"
+    strange = await peer.do("add", queue="default", name="facts", data=1)
+    await host.until(strange, lambda job: job.state == "delayed" and job.released == 1)
+    seen = await peer.do("job", queue="default", id=strange)
+    assert (seen["attemptsMade"], seen.get("failedReason")) == (0, None)
+    for _ in range(20):
+        await peer.do("add", queue="default", name="echo", data=1)
+    with anyio.fail_after(PATIENCE):
+        while (await peer.do("counts", queue="default"))["completed"] < 20:
+            await anyio.sleep(0.01)
+
+
+async def test_attempts_and_backoff_are_the_producers(peer: Peer, host: Hosted) -> None:
+    """G1: fixed and exponential backoff of BullMQ's producers; the error of the last attempt is there meanwhile."""
+    before = time.time() * 1000
+    opts = {"attempts": 3, "backoff": {"type": "fixed", "delay": 3_600_000}}
+    id = await peer.do("add", queue="default", name="fail", opts=opts)
+    job = await host.until(id, lambda job: job.state == "delayed")
+    assert job.delay_until is not None
+    assert 3_600_000 - 1 <= job.delay_until - before <= 3_600_000 + time.time() * 1000 - before
+    assert error_of(job)["message"] == "no luck on attempt 1"
+    seen = await peer.do("job", queue="default", id=id)
+    assert (seen["state"], seen["attemptsMade"], seen["failedReason"]) == ("delayed", 1, "no luck on attempt 1")
+    for made in (2, 3):
+        await peer.do("promote", queue="default", id=id)
+        await host.until(id, lambda job, made=made: job.attempts_made == made)  # type: ignore[misc]
+    assert (await host.job(id)).state == "failed"
+    assert len((await peer.do("job", queue="default", id=id))["stacktrace"]) == 3
+    await peer.do("retry", queue="default", id=id)
+    assert (await host.until(id, lambda job: job.state in ("delayed", "failed"))).attempts_made >= 1
+
+
+async def test_progress_and_logs_are_seen(peer: Peer, host: Hosted) -> None:
+    """D5: by QueueEvents and getJobLogs; a line is the level unless it is info, the message, its fields."""
+    await peer.do("listen", queue="default")
+    id = await peer.do("add", queue="default", name="talk")
+    await peer.do("wait", queue="default", id=id)
+    job = await peer.do("job", queue="default", id=id)
+    assert job["progress"] == {"page": 2}
+    assert job["logs"] == ["resizing width=80 of=a b", "error: too wide"]
+    with anyio.fail_after(PATIENCE):
+        while not any(event["type"] == "progress" for event in await peer.do("heard", queue="default")):
+            await anyio.sleep(0.01)
+    types = [event["type"] for event in await peer.do("heard", queue="default") if event.get("jobId") == id]
+    assert types[:4] == ["added", "waiting", "active", "progress"]
+    lines = [(line.level, line.message) for _, line in await host.backend.logs("default", id)]
+    assert lines == [("info", "resizing"), ("error", "too wide")]
+
+
+async def test_jobhost_adds_and_node_works(peer: Peer, backend: RedisBackend, prefix: str) -> None:
+    """C4, C8: jobs of `Client` are BullMQ's; results, errors, progress and logs of its workers are seen here."""
+    await peer.do("work", queue="images")
+    async with Client(server_url(), prefix=prefix) as jobs:
+        handle = await jobs.enqueue("facts", {"width": 80}, queue="images", priority=3, attempts=4, delay="10ms")
+        facts = await handle.result(timeout="20s")
+        assert facts["name"] == "facts"
+        assert (facts["attemptsMade"], facts["priority"], facts["opts"]["attempts"]) == (0, 3, 4)
+        for data in ({"a": ["ä"]}, None, 0, ""):
+            assert await (await jobs.enqueue("echo", data, queue="images")).result(timeout="20s") == data
+        custom = await jobs.enqueue("echo", 1, queue="images", id="mine")
+        assert (custom.id, await custom.result(timeout="20s")) == ("mine", 1)
+        failing = await jobs.enqueue("fail", queue="images")
+        with pytest.raises(Exception, match="no luck on attempt 1"):
+            await failing.result(timeout="20s")
+        hopeless = await jobs.enqueue("hopeless", queue="images", attempts=5)
+        with pytest.raises(Exception, match="there is no card"):
+            await hopeless.result(timeout="20s")
+        talking = await jobs.enqueue("talk", queue="images")
+        assert await talking.result(timeout="20s") is None
+        assert (await talking.info())["progress"] == {"page": 2}
+        assert [line.message for _, line in await jobs.backend.logs("images", talking.id)] == ["hello from node"]
+    await peer.do("rest")
+
+
+async def test_order_is_bullmqs(peer: Peer, backend: RedisBackend) -> None:
+    """C4: no priority or 0 first, then 1, 2, …; LIFO in front of those without one."""
+    ran: list[Any] = []
+
+    def note(job: Any, ctx: Any) -> None:
+        ran.append(job.data)
+
+    for data, opts in (
+        ("p2", {"priority": 2}),
+        ("p1", {"priority": 1}),
+        ("a", {}),
+        ("b", {}),
+        ("last in", {"lifo": True}),
+    ):
+        await peer.do("add", queue="default", name="note", data=data, opts=opts)
+    async with serving(backend, {"note": note}, queues={"default": {"concurrency": 1}}, **ON_REDIS):
+        await until(lambda: len(ran) == 5)
+    assert ran == ["last in", "a", "b", "p1", "p2"]
+
+
+async def test_delays_are_kept_to_the_millisecond(peer: Peer, host: Hosted) -> None:
+    """Not rounded up to seconds, and not early; how late is for a benchmark to say."""
+    await peer.do("listen", queue="default")
+    id = await peer.do("add", queue="default", name="echo", data=1, opts={"delay": 150})
+    await peer.do("wait", queue="default", id=id)
+    job = await peer.do("job", queue="default", id=id)
+    assert 150 <= job["processedOn"] - job["timestamp"] < 950
+
+
+async def test_custom_ids_and_deduplication(peer: Peer, host: Hosted) -> None:
+    """A second add of an id is one job; so is one of a deduplication id."""
+    await peer.do("pause", queue="default")
+    first = await peer.do("add", queue="default", name="echo", data=1, opts={"jobId": "mine"})
+    assert await peer.do("add", queue="default", name="echo", data=2, opts={"jobId": "mine"}) == first == "mine"
+    [again] = await host.backend.add([NewJob("echo", b"3", id="mine")])
+    assert (again.id, again.created) == ("mine", False)
+    opts = {"deduplication": {"id": "once"}}
+    one = await peer.do("add", queue="default", name="echo", data="one", opts=opts)
+    assert await peer.do("add", queue="default", name="echo", data="two", opts=opts) == one
+    await peer.do("resume", queue="default")
+    assert result_of(await host.done("mine")) == 1
+    assert result_of(await host.done(one)) == "one"
+    # The winner has ended, so the next one is another job.
+    assert await peer.do("add", queue="default", name="echo", data="three", opts=opts) != one
+
+
+async def test_a_pause_holds_for_both(peer: Peer, host: Hosted) -> None:
+    """L2: BullMQ's pause stops jobhost, and jobhost's stops BullMQ."""
+    await peer.do("pause", queue="default")
+    id = await peer.do("add", queue="default", name="echo", data=1)
+    assert [info.paused for info in await host.backend.queues()] == [True]
+    assert (await host.job(id)).state == "waiting"
+    await host.backend.resume("default")
+    assert result_of(await host.done(id)) == 1
+    await host.backend.pause("images")
+    await peer.do("work", queue="images")
+    waiting = await peer.do("add", queue="images", name="echo", data=2)
+    assert (await peer.do("counts", queue="images"))["waiting"] == 1
+    await peer.do("resume", queue="images")
+    assert (await host.until(waiting, lambda job: job.state == "completed", "images")).result == b"2"
+    await peer.do("rest")
+
+
+async def test_what_is_kept_is_the_producers_say(peer: Peer, host: Hosted) -> None:
+    """C7: removeOnComplete and removeOnFail of the job count over the queue's."""
+    await peer.do("listen", queue="default")
+    gone = await peer.do("add", queue="default", name="echo", data=1, opts={"removeOnComplete": True})
+    with anyio.fail_after(PATIENCE):
+        while await peer.do("job", queue="default", id=gone):
+            await anyio.sleep(0.01)
+    for n in range(5):
+        await host.done(
+            await peer.do("add", queue="default", name="echo", data=n, opts={"removeOnComplete": {"count": 10}})
+        )
+    last = await peer.do("add", queue="default", name="echo", data=9, opts={"removeOnComplete": 2})
+    await host.done(last)
+    assert (await peer.do("counts", queue="default"))["completed"] == 2
+
+
+async def test_workers_and_metrics_are_seen(peer: Peer, host: Hosted) -> None:
+    """I2: `getWorkers` finds the host, and `getMetrics` counts what it did."""
+    for n in range(3):
+        await host.done(await peer.do("add", queue="default", name="echo", data=n))
+    await host.done(await peer.do("add", queue="default", name="fail"))
+    assert [one["rawname"].split(":")[-1] for one in await peer.do("workers", queue="default")] == ["ZGVmYXVsdA=="]
+    assert (await peer.do("metrics", queue="default", type="completed"))["meta"]["count"] == 3
+    assert (await peer.do("metrics", queue="default", type="failed"))["meta"]["count"] == 1
+
+
+async def test_a_parent_waits_for_its_children(peer: Peer, backend: RedisBackend) -> None:
+    """F5: BullMQ's flows: children of two queues, the parent runs when all have ended."""
+    async with serving(backend, {"echo": echo}, queues={"default": {}, "images": {}}, **ON_REDIS) as host:
+        tree = {
+            "name": "echo",
+            "queueName": "default",
+            "data": "parent",
+            "children": [
+                {"name": "echo", "queueName": "images", "data": n, "opts": {"delay": 20 * n}} for n in range(3)
+            ],
+        }
+        id = await peer.do("flow", tree=tree)
+        assert result_of(await host.done(id)) == "parent"
+        done = await host.backend.counts("images")
+        assert done["completed"] == 3
+
+
+async def test_a_global_concurrency_is_kept(peer: Peer, backend: RedisBackend) -> None:
+    """H1: `setGlobalConcurrency` of BullMQ holds over jobhost's places, and does not slow it to a crawl."""
+    gate = Gate()
+    async with serving(backend, {"gate": gate}, **ON_REDIS) as host:
+        await peer.do("concurrency", queue="default", n=2)
+        ids = await peer.do("addBulk", queue="default", jobs=[{"name": "gate", "data": n} for n in range(8)])
+        await until(lambda: len(gate.entered) == 2)
+        assert (await host.backend.counts("default"))["active"] == 2
+        gate.open()
+        for id in ids:
+            assert (await host.done(id)).state == "completed"
+        assert gate.most == 2
+
+
+async def test_jobs_of_a_host_that_died_are_taken_by_bullmqs_workers_and_the_reverse(
+    peer: Peer, backend: RedisBackend
+) -> None:
+    """Stalled recovery both ways: whoever looks first takes what has no lock any more."""
+    async with serving(
+        backend, {"echo": echo}, queues={"default": {"paused": True, "stalled_interval": "50ms"}}, **ON_REDIS
+    ) as host:
+        [added] = await backend.add([NewJob("echo", b"7")])
+        await _abandon(backend, added.id)
+        waiting = await host.until(added.id, lambda job: job.state == "waiting")
+        assert (waiting.stalled, waiting.attempts_made) == (1, 0)
+        host.host.resume()
+        assert result_of(await host.done(added.id)) == 7
+        assert (await peer.do("job", queue="default", id=added.id))["stalledCounter"] == 1
+
+
+async def _abandon(backend: RedisBackend, id: str) -> None:
+    """Claim a job as a host does that dies at once."""
+    from jobhost.queues.admission import Admission
+
+    claimed = await backend.claim("default", 1, Admission(), 1, "a host that dies")
+    assert [claim.job.id for claim in claimed.claims] == [id]
+
+
+async def test_what_bullmq_adds_is_read_whole(peer: Peer, host: Hosted) -> None:
+    """Listings and `get` of jobs that another producer added."""
+    await peer.do("pause", queue="default")
+    opts = {"priority": 5, "attempts": 4, "backoff": {"type": "exponential", "delay": 200, "jitter": 0.5}}
+    id = await peer.do("add", queue="default", name="echo", data={"ä": 1}, opts=opts)
+    job = await host.job(id)
+    assert (job.name, json.loads(job.data), job.state, job.priority, job.max_attempts) == (
+        "echo",
+        {"ä": 1},
+        "prioritized",
+        5,
+        4,
+    )
+    assert json.loads(job.backoff or b"") == opts["backoff"]
+    delayed = await peer.do("add", queue="default", name="echo", opts={"delay": 3_600_000})
+    later = await host.job(delayed)
+    assert later.state == "delayed"
+    assert later.delay_until == later.created_at + 3_600_000
+    jobs, _ = await host.backend.jobs("default")
+    assert [job.id for job in jobs] == [delayed, id]
