@@ -296,14 +296,14 @@ class QueueWorker:
     async def recover_stalled(self) -> None:
         """Look for jobs whose host died, for ever.
 
-        When the backend was gone all leases may have run out, though every host lives: each first takes its own again, and
-        time is left for the others to do so.
+        A backend that hung or was gone may have let leases run out though every host lives: each first takes its own again,
+        and after an outage time is left for the others to do so.
         """
         gone = False
         while True:
             try:
+                await self._renew()
                 if gone:
-                    await self._renew()
                     await asyncio.sleep(self.settings.lease / 2000)
                     gone = False
                 found = await self.host.backend.recover(

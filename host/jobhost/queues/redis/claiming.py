@@ -40,7 +40,7 @@ async def claim(store: Store, queue: str, limit: int, admission: Admission, leas
         for token, reply in zip(tokens, replies, strict=True):
             if not reply[0]:
                 more = False
-                next_due = _due(reply) or next_due
+                next_due = _due(reply, store.clock()) or next_due
                 continue
             taken = await _taken(store, queue, token, reply, admission)
             if taken is not None:
@@ -54,8 +54,10 @@ def _move(store: Store, keys: Keys, token: str, lease_ms: int, host: str) -> Cal
     return scripts.bullmq("moveToActive"), moving_keys(keys), args
 
 
-def _due(reply: Sequence[Any]) -> int | None:
-    """When a reply without a job says to ask again: the rate limit's end, or the next delayed job."""
+def _due(reply: Sequence[Any], now: int) -> int | None:
+    """When a reply without a job says to ask again: once the rate limit's window is over, or the next delayed job comes due."""
+    if limited := int(reply[2] or 0):
+        return now + limited
     due = float(reply[3] or 0)
     return int(due) if due > 0 else None
 

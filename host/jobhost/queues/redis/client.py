@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -36,6 +36,7 @@ UNAVAILABLE = {
     "MISCONF": "can't save its data to disk, and takes no writes until it can: see its log",
     "NOREPLICAS": "has too few replicas to take writes",
     "BUSY": "is busy with a script",
+    "UNBLOCKED": "has just become a replica",
     "CLUSTERDOWN": "is a cluster that is down",
     "NOAUTH": "wants a password: redis://:PASSWORD@HOST, or REDIS_PASSWORD",
     "WRONGPASS": "refuses this user or password",
@@ -172,8 +173,7 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol -----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no such class
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any
 
-from jobhost.errors import BackendUnavailableError
+from jobhost.errors import BackendUnavailableError, JobhostError
 
 from ..job import Event
 from . import looking
@@ -66,7 +66,7 @@ class Markers:
                 popped = await self._client.call(
                     "BZPOPMIN", self._store.keys(self._queue).marker, POLL, timeout=POLL + 5
                 )
-            except BackendUnavailableError:
+            except JobhostError:  # gone, or refusing: whoever claims says which; here nothing may end the waiting
                 await asyncio.sleep(AGAIN)
                 continue
             self.claimed.clear()
@@ -80,7 +80,7 @@ class Markers:
             async with asyncio.timeout(0.05):
                 await self.claimed.wait()
         except TimeoutError:
-            with contextlib.suppress(BackendUnavailableError):
+            with contextlib.suppress(JobhostError):
                 await self._store.client.call("ZADD", self._store.keys(self._queue).marker, 0, "0")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):

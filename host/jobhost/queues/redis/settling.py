@@ -32,11 +32,11 @@ RETAKEN_MS = 30_000
 async def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
     decided = await _with_cancels(store, settlements)
     now = store.clock()
-    replies = await store.run_all([_ending(store, one, now) for one in decided])
+    replies = await store.run_all([ending(store, one, now) for one in decided])
     for index, reply in enumerate(replies):
         if reply == NO_LOCK and await store.run(*retaking(store, decided[index].lease, RETAKEN_MS)):
             # The lock had run out, and nobody had taken the job.
-            replies[index] = await store.run(*_ending(store, decided[index], now))
+            replies[index] = await store.run(*ending(store, decided[index], now))
     ok = [not (isinstance(reply, int) and reply < 0) for reply in replies]
     await _afterwards(store, [one for one, held in zip(decided, ok, strict=True) if held], now)
     for one in decided:
@@ -62,7 +62,7 @@ async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list
     return decided
 
 
-def _ending(store: Store, one: Settlement, now: int) -> Call:
+def ending(store: Store, one: Settlement, now: int) -> Call:
     keys = store.keys(one.lease.queue)
     held = store.held.get(one.lease)
     if one.to in ("completed", "failed"):
