@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -274,6 +276,84 @@ async def test_a_parent_waits_for_its_children(peer: Peer, backend: RedisBackend
         assert result_of(await host.done(id)) == "parent"
         done = await host.backend.counts("images")
         assert done["completed"] == 3
+
+
+def gather(job: Any, ctx: Any) -> Any:
+    return ctx.children()
+
+
+@pytest.mark.parametrize("language", ["in-process", "node"])
+async def test_a_parent_reads_the_results_of_its_children(
+    peer: Peer, backend: RedisBackend, language: str, tmp_path: Path
+) -> None:
+    """F5: `ctx.children()` in Python, BullMQ's `getChildrenValues` in an unchanged processor: by child key."""
+    (tmp_path / "gather.js").write_text("module.exports = async (job) => job.getChildrenValues();\n")
+    bundles = [{"path": tmp_path}] if language == "node" else []
+    functions = {"echo": echo} if language == "node" else {"echo": echo, "gather": gather}
+    async with serving(backend, functions, *bundles, queues={"default": {}, "images": {}}, **ON_REDIS) as host:
+        children = [{"name": "echo", "queueName": "images", "data": {"n": n}} for n in range(3)]
+        id = await peer.do("flow", tree={"name": "gather", "queueName": "default", "data": 0, "children": children})
+        found = result_of(await host.done(id))
+        assert sorted(found.values(), key=lambda value: value["n"]) == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert all(key.startswith(f"{backend._store.prefix}:images:") for key in found)
+
+
+@pytest.mark.parametrize(
+    ("option", "ends"),
+    [
+        ("failParentOnFailure", "failed"),
+        ("ignoreDependencyOnFailure", "completed"),
+        ("removeDependencyOnFailure", "completed"),
+        ("continueParentOnFailure", "completed"),
+        (None, "waiting-children"),
+    ],
+)
+async def test_what_a_childs_failure_does_to_its_parent(
+    peer: Peer, backend: RedisBackend, option: str | None, ends: str
+) -> None:
+    """F5: the options of BullMQ's flows."""
+    async with serving(backend, {"echo": echo, "fail": fail}, queues={"default": {}, "images": {}}, **ON_REDIS) as host:
+        opts = {option: True} if option else {}
+        tree = {
+            "name": "echo",
+            "queueName": "default",
+            "data": "parent",
+            "children": [{"name": "fail", "queueName": "images", "opts": opts}],
+        }
+        id = await peer.do("flow", tree=tree)
+        with anyio.fail_after(PATIENCE):
+            while (await host.backend.counts("images"))["failed"] < 1:
+                await anyio.sleep(0.01)
+        job = await host.until(id, lambda job: job.state == ends)
+        if ends == "failed":
+            assert error_of(job)["type"] == "UnrecoverableError"
+            assert "failed" in error_of(job)["message"]
+
+
+async def test_schedulers_go_on(peer: Peer, host: Hosted) -> None:
+    """C5: BullMQ's job schedulers: each iteration makes the next, at the times that Node would give, up to the limit."""
+    repeat = {"every": 150, "limit": 4}
+    await peer.do("schedule", queue="default", id="tick", repeat=repeat, template={"name": "echo", "data": "tick"})
+    with anyio.fail_after(PATIENCE):
+        while (await host.backend.counts("default"))["completed"] < 4:
+            await anyio.sleep(0.01)
+    jobs, _ = await host.backend.jobs("default")
+    assert [result_of(job) for job in jobs] == ["tick"] * 4
+    slots = sorted(int(job.id.rsplit(":", 1)[1]) for job in jobs)
+    assert [later - sooner for sooner, later in pairwise(slots)] == [150] * 3
+    assert (await host.backend.counts("default"))["delayed"] == 0
+
+
+async def test_cron_with_a_time_zone_goes_on(peer: Peer, host: Hosted) -> None:
+    """C5: the next time is where Node puts it."""
+    repeat = {"pattern": "0 30 9 * * *", "tz": "Asia/Kathmandu"}
+    first = await peer.do("schedule", queue="default", id="daily", repeat=repeat, template={"name": "echo", "data": 1})
+    await peer.do("promote", queue="default", id=first)
+    await host.done(first)
+    [following] = [job for job in (await host.backend.jobs("default"))[0] if job.state == "delayed"]
+    planned, next_one = int(first.rsplit(":", 1)[1]), int(following.id.rsplit(":", 1)[1])
+    assert next_one - planned == 86_400_000, "Kathmandu has no summer time"
+    assert following.delay_until == next_one
 
 
 async def test_a_global_concurrency_is_kept(peer: Peer, backend: RedisBackend) -> None:

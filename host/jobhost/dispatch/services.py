@@ -141,4 +141,4 @@ class HostServices:
         raise CallError(NO_FLOWS, "FlowError")
 
     async def _children(self, live: Live, params: dict[str, Any]) -> bytes:
-        return b"{}"
+        return await self._backend.children(live.job.queue, live.job.id)

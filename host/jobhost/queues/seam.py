@@ -127,6 +127,9 @@ class Backend(Protocol):
     async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
         """Lines in the order they were kept, each with its number (1, 2, … in this job); only those above `after`."""
 
+    async def children(self, queue: str, id: str) -> Json:
+        """The results of a parent's child jobs as one JSON object, by child key; empty for a job without any."""
+
     async def queues(self) -> list[QueueInfo]:
         """Every queue that has jobs or is paused, by name."""
 

@@ -316,6 +316,9 @@ class MemoryBackend:
         lines = found[1].logs if found else None
         return [numbered for numbered in lines or () if numbered[0] > after]
 
+    async def children(self, queue: str, id: str) -> Json:
+        return b"{}"
+
     async def queues(self) -> list[QueueInfo]:
         shelves = sorted(self._shelves.values(), key=lambda shelf: shelf.name)
         return [

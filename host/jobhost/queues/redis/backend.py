@@ -138,6 +138,9 @@ class RedisBackend:
     async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
         return await looking.logs(self._store, queue, id, after)
 
+    async def children(self, queue: str, id: str) -> Json:
+        return await looking.children(self._store, queue, id)
+
     async def queues(self) -> list[QueueInfo]:
         return await looking.queues(self._store)
 

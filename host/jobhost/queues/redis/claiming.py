@@ -12,7 +12,7 @@ from ..admission import Admission
 from ..job import Claim, Keep, Lease, Settlement
 from ..outcomes import CANCELLED, stalled_error
 from ..seam import Claimed, Recovered, Renewal
-from . import scripts, settling
+from . import repeating, scripts, settling
 from .calls import moving_keys, retaking
 from .client import Arg
 from .jobs import job_of, pairs
@@ -76,6 +76,8 @@ async def _taken(store: Store, queue: str, token: str, reply: Sequence[Any], adm
             store, [Settlement(lease, "failed", error=json.dumps(error).encode(), attempt_used=False)]
         )
         return None
+    if b"rjk" in fields:
+        await repeating.make_next(store, lease, fields)
     if not admission.take(job.name):
         await settling.settle(store, [Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)])
         return None

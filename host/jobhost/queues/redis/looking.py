@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..job import STATES, Job, LogLine, QueueInfo, State
+from ..job import STATES, Job, Json, LogLine, QueueInfo, State
 from . import scripts
 from .client import Arg
 from .jobs import STATES as FOUND
@@ -133,6 +133,13 @@ def _line(stored: bytes) -> tuple[int, LogLine]:
     ts, level, message, fields, attempt, source = json.loads(text)
     whole = None if fields is None else json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
     return int(number), LogLine(ts, level, message, whole, attempt, source)
+
+
+async def children(store: Store, queue: str, id: str) -> Json:
+    """BullMQ's `processed` hash: child key -> result, which are put together as the texts they are."""
+    flat = await store.client.call("HGETALL", f"{store.keys(queue).job(id)}:processed")
+    members = (json.dumps(key.decode()).encode() + b":" + value for key, value in pairs(flat).items())
+    return b"{" + b",".join(members) + b"}"
 
 
 async def queue_names(store: Store) -> list[str]:

@@ -171,6 +171,9 @@ class SqliteBackend:
     async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
         return await self._read(lambda db: looking.logs(db, queue, id, after))
 
+    async def children(self, queue: str, id: str) -> Json:
+        return b"{}"
+
     async def queues(self) -> list[QueueInfo]:
         return await self._read(looking.queues)
 
