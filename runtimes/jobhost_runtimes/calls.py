@@ -58,6 +58,9 @@ REQUESTS: dict[str, dict[str, tuple[Check, str]]] = {
         "immediate": (_truth, "a bool"),
     },
     "job.children": {},
+    "job.updateData": {"data": (is_json, "JSON text")},
+    "job.moveToDelayed": {"timestamp": (_whole, "Unix milliseconds")},
+    "job.moveToWaitingChildren": {},
 }
 
 

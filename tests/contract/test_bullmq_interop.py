@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -17,9 +18,9 @@ from jobhost.queues.redis import RedisBackend
 
 from tests.redis_server import fresh_prefix, server_url
 
-from .bullmq_peer import Peer, bullmq
+from .bullmq_peer import NODE_TESTS, Peer, bullmq
 from .functions import Gate, echo, serving, until
-from .hosting import PATIENCE, Hosted, bundle, error_of, hosted, result_of
+from .hosting import PATIENCE, Hosted, bundle, error_of, hosted, make_backend, result_of
 
 pytestmark = pytest.mark.anyio
 ON_REDIS: dict[str, Any] = {"queue_url": "redis://localhost"}
@@ -414,3 +415,85 @@ async def test_what_bullmq_adds_is_read_whole(peer: Peer, host: Hosted) -> None:
     assert later.delay_until == later.created_at + 3_600_000
     jobs, _ = await host.backend.jobs("default")
     assert [job.id for job in jobs] == [delayed, id]
+
+
+STEPS = """
+const { DelayedError } = require("bullmq");
+// A process in steps, as BullMQ's guide writes it.
+module.exports = async (job, token) => {
+  if ((job.data.step ?? 1) === 1) {
+    await job.updateData({ ...job.data, step: 2 });
+    await job.log(`step 1 of ${job.name}, attempt ${job.attemptsMade}`);
+    await job.moveToDelayed(Date.now() + 50, token);
+    throw new DelayedError();
+  }
+  await job.updateProgress(100);
+  return { step: job.data.step, made: job.attemptsMade };
+};
+"""
+
+PARENT = """
+import { WaitingChildrenError, FlowProducer } from "bullmq";
+export default async function (job) {
+  if (!job.data.children) {
+    const flow = new FlowProducer({ prefix: job.data.prefix, connection: { host: "127.0.0.1", port: job.data.port } });
+    const parent = { id: job.id, queue: `${job.data.prefix}:default` };
+    for (let n = 0; n < 3; n++) await flow.add({ name: "echo", queueName: "images", data: n, opts: { parent } });
+    await flow.close();
+    await job.updateData({ ...job.data, children: true });
+  }
+  if (await job.moveToWaitingChildren()) throw new WaitingChildrenError();
+  return Object.values(await job.getChildrenValues()).sort();
+}
+"""
+
+
+def processors(folder: Path, **files: str) -> dict[str, Any]:
+    """A bundle of processor files that finds the real `bullmq`, as a team's own folder does."""
+    folder.mkdir()
+    (folder / "node_modules").symlink_to(NODE_TESTS / "node_modules")
+    for name, text in files.items():
+        (folder / f"{name}.{'mjs' if 'export default' in text else 'js'}").write_text(text)
+    return {"path": folder}
+
+
+async def test_a_processor_in_steps_runs_unchanged(peer: Peer, backend: RedisBackend, tmp_path: Path) -> None:
+    """A12, E1: a sandboxed processor of BullMQ: updateData, moveToDelayed with DelayedError, log, updateProgress."""
+    table = {**processors(tmp_path / "p", steps=STEPS), "job": "*"}
+    async with serving(backend, {}, table, **ON_REDIS):
+        await peer.do("listen", queue="default")
+        id = await peer.do("add", queue="default", name="whatever", data={"of": "a"})
+        assert await peer.do("wait", queue="default", id=id) == {"step": 2, "made": 0}
+        job = await peer.do("job", queue="default", id=id)
+        assert (job["data"], job["attemptsMade"], job["progress"]) == ({"of": "a", "step": 2}, 1, 100)
+        assert job["logs"] == ["step 1 of whatever, attempt 0"]
+
+
+async def test_a_processor_that_waits_for_children_it_made(peer: Peer, backend: RedisBackend, tmp_path: Path) -> None:
+    """F5: moveToWaitingChildren with WaitingChildrenError, from an ES module."""
+    place = urlsplit(server_url())
+    async with serving(
+        backend,
+        {"echo": echo},
+        processors(tmp_path / "p", parent=PARENT),
+        queues={"default": {}, "images": {}},
+        **ON_REDIS,
+    ) as host:
+        data = {"prefix": backend._store.prefix, "port": place.port}
+        id = await peer.do("add", queue="default", name="parent", data=data)
+        job = await host.done(id)
+        assert (result_of(job), job.attempts_made) == ([0, 1, 2], 1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+async def test_moving_a_job_needs_no_redis(kind: str, tmp_path: Path) -> None:
+    """One semantics on every backend: a processor in steps runs on an embedded queue too."""
+    steps = STEPS.replace(
+        'require("bullmq")', '{ DelayedError: class DelayedError extends Error { name = "DelayedError" } }'
+    )
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "steps.js").write_text(steps)
+    async with serving(make_backend(kind, tmp_path), {}, {"path": tmp_path / "p"}) as host:
+        job = await host.run("steps", {"of": "a"})
+        assert (result_of(job), job.attempts_made) == ({"step": 2, "made": 0}, 1)
+        assert json.loads(job.data) == {"of": "a", "step": 2}

@@ -198,3 +198,29 @@ async def test_logs_of_a_lost_lease_are_kept(backend: Backend) -> None:
     await backend.settle([returned(lost)])
     await backend.log([(lease(lost), LINE)])
     assert await backend.logs("default", "1") == [(1, LINE)]
+
+
+async def test_the_data_of_a_running_job_can_be_replaced(backend: Backend, other: Backend, clock: TurnedClock) -> None:
+    """For later attempts too; not by a run that lost its lease."""
+    await add(other, "a")
+    first = await claim_one(backend)
+    await backend.update_data(lease(first), b'{"step":2}')
+    job = await other.get("default", "1")
+    assert job is not None
+    assert job.data == b'{"step":2}'
+    clock.advance(LEASE_MS)
+    await other.recover("default", 5)
+    second = await claim_one(other)
+    assert second.job.data == b'{"step":2}'
+    with pytest.raises(LeaseLostError):
+        await backend.update_data(lease(first), b"3")
+    job = await other.get("default", "1")
+    assert job is not None
+    assert job.data == b'{"step":2}'
+
+
+async def test_a_job_without_children_has_none(backend: Backend) -> None:
+    """F5: an empty object, in every store."""
+    await add(backend, "a")
+    assert await backend.children("default", "1") == b"{}"
+    assert await backend.children("default", "nobody") == b"{}"

@@ -22,6 +22,10 @@ class Live:
     run: Run | None = None
     lost: bool = False
     refused: dict[str, str] | None = None
+    delay_until: int | None = None
+    """Where its handler has moved the job to; counts if the run ends with BullMQ's `DelayedError`. Unix ms."""
+    left: bool = False
+    """Its handler has let the job wait for its children: it is this run's no more."""
 
     def judged(self, outcome: Outcome) -> Outcome:
         """The outcome that counts: a run that was refused what it asked for has failed, whatever it returned."""

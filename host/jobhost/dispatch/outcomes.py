@@ -17,6 +17,8 @@ from ..queues.job import Job, Lease, Settlement
 
 LEAST_POSTPONE_MS = 100
 MOST_POSTPONES = 100
+RATE_LIMITED_MS = 1_000
+"""Pause of a job whose handler says that the queue is over its rate limit."""
 RELEASE_FIRST_MS = 1_000
 RELEASE_LONGEST_MS = 60_000
 
@@ -27,6 +29,18 @@ class Tries:
 
     attempts: int
     wait_ms: Callable[[int, dict[str, Any]], int]
+
+
+def moved(outcome: Outcome, lease: Lease, delay_until: int | None, now: int) -> Settlement | None:
+    """What BullMQ's own errors ask for, known by their names; None if this is none of them. No attempt is used."""
+    if outcome.ending is not Ending.RAISED or outcome.error is None:
+        return None
+    match outcome.error["type"]:
+        case "DelayedError" if delay_until is not None:
+            return Settlement(lease, "delayed", delay_ms=max(0, delay_until - now), attempt_used=False)
+        case "RateLimitError":
+            return Settlement(lease, "delayed", delay_ms=RATE_LIMITED_MS, attempt_used=False)
+    return None
 
 
 def settlement(outcome: Outcome, job: Job, lease: Lease, tries: Tries, queue: QueueSettings) -> Settlement | None:

@@ -22,7 +22,7 @@ from ..errors import BackendUnavailableError, UnknownJobTypeError
 from ..queues.admission import Admission
 from ..queues.job import Claim, Job, Lease, Settlement
 from .live import Live
-from .outcomes import Tries, settlement, unknown_job
+from .outcomes import Tries, moved, settlement, unknown_job
 from .strategies import wait_ms
 
 if TYPE_CHECKING:
@@ -219,14 +219,20 @@ class QueueWorker:
         live.run = None  # a run and what hangs at it hold each other: without this each job waits for the collector
         self.running -= 1
         self.host.running_of[live.entry.name] -= 1
-        if outcome.ending is RETURNED and live.refused is None and not live.lost:
+        if outcome.ending is RETURNED and live.refused is None and not live.lost and not live.left:
             # What nearly always happens, as `settlement` decides it.
             self._settle(
                 Settlement(live.lease, "completed", outcome.result, keep=self.settings.keep_completed), live.job
             )
             self._wake.set()
             return
-        decided = settlement(live.judged(outcome), live.job, live.lease, self._tries(live), self.settings)
+        if live.left:
+            self.live.pop(live.job.id, None)  # it waits for its children, and whoever takes it next goes on
+            self._wake.set()
+            return
+        decided = moved(outcome, live.lease, live.delay_until, int(time.time() * 1000)) or settlement(
+            live.judged(outcome), live.job, live.lease, self._tries(live), self.settings
+        )
         if decided is None or live.lost:
             self.live.pop(live.job.id, None)
             self.host.log.warning(

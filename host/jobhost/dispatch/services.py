@@ -51,7 +51,11 @@ class HostServices:
             "ctx.state.incr": self._incr,
             "ctx.flow.emit": self._emit,
             "job.children": self._children,
+            "job.updateData": self._update_data,
+            "job.moveToDelayed": self._move_to_delayed,
         }
+        if hasattr(backend, "wait_for_children"):
+            self._calls["job.moveToWaitingChildren"] = self._wait_for_children
         self.methods: Sequence[str] = list(self._calls)
 
     async def call(self, run: Run, method: str, params: dict[str, Any]) -> Any:
@@ -142,3 +146,17 @@ class HostServices:
 
     async def _children(self, live: Live, params: dict[str, Any]) -> bytes:
         return await self._backend.children(live.job.queue, live.job.id)
+
+    # What processors of BullMQ do with their job ------------------------------------------------------------------
+
+    async def _update_data(self, live: Live, params: dict[str, Any]) -> None:
+        await self._backend.update_data(live.lease, params["data"])
+        live.job.data = params["data"]
+
+    async def _move_to_delayed(self, live: Live, params: dict[str, Any]) -> None:
+        """Noted; done with the end of the run, as the lease has to hold until then."""
+        live.delay_until = params["timestamp"]
+
+    async def _wait_for_children(self, live: Live, params: dict[str, Any]) -> bool:
+        live.left = await self._backend.wait_for_children(live.lease)  # type: ignore[attr-defined]
+        return live.left

@@ -112,6 +112,9 @@ class Backend(Protocol):
     async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
         """Store the latest progress of runs; those that lost their lease are left out. Emits `progress`."""
 
+    async def update_data(self, lease: Lease, data: Json) -> None:
+        """Replace the data of a running job, for later attempts too. Raises LeaseLostError."""
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         """Keep log lines with their jobs, the newest 1,000 of each; of lost leases too, since they say what happened."""
 

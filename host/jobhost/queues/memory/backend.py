@@ -282,6 +282,12 @@ class MemoryBackend:
                 held[1].progress = value
                 self._emit("progress", held[1], held[1].attempts_made + 1, value)
 
+    async def update_data(self, lease: Lease, data: Json) -> None:
+        held = self._held(lease)
+        if held is None:
+            raise LeaseLostError
+        held[1].data = data
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         for lease, line in lines:
             if found := self._find(lease.queue, lease.id):

@@ -122,6 +122,13 @@ class RedisBackend:
     async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
         await settling.progress(self._store, updates)
 
+    async def update_data(self, lease: Lease, data: Json) -> None:
+        await settling.update_data(self._store, lease, data)
+
+    async def wait_for_children(self, lease: Lease) -> bool:
+        """Let a running job wait for its child jobs, if any has not ended; True if it does, and the lease is over then."""
+        return await settling.wait_for_children(self._store, lease)
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         await settling.log(self._store, lines)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgpack
 
+from jobhost.errors import LeaseLostError
+
 from ..job import Json, Lease, LogLine, NewJob, Settlement
 from ..outcomes import CANCELLED, dead_letter_copy
 from . import adding, scripts
@@ -219,6 +221,24 @@ async def _held(store: Store, leases: Sequence[Lease]) -> list[bool]:
         mine = lock == lease.token.encode() if lock is not None else claim is not None and claim.ats == ats
         answers.append(mine)
     return answers
+
+
+async def update_data(store: Store, lease: Lease, data: Json) -> None:
+    if not (await _held(store, [lease]))[0]:
+        raise LeaseLostError("the job belongs to another host by now")
+    await store.run(scripts.bullmq("updateData"), [store.keys(lease.queue).job(lease.id)], [data])
+
+
+async def wait_for_children(store: Store, lease: Lease) -> bool:
+    """BullMQ's `moveToWaitingChildren`. Raises LeaseLostError."""
+    keys, job = store.keys(lease.queue), store.keys(lease.queue).job(lease.id)
+    names = [keys.active, keys.waiting_children, job, f"{job}:dependencies", f"{job}:unsuccessful"]
+    names += [keys.stalled, keys.events]
+    args: list[Arg] = [lease.token, "", store.clock(), lease.id, keys.base]
+    reply = await store.run(scripts.bullmq("moveToWaitingChildren"), names, args)
+    if reply in LOST:
+        raise LeaseLostError("the job belongs to another host by now")
+    return bool(reply == 0)
 
 
 def bullmq_line(line: LogLine) -> str:

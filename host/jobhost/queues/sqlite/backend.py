@@ -155,6 +155,9 @@ class SqliteBackend:
     async def progress(self, updates: Sequence[tuple[Lease, Json]]) -> None:
         await self._write(lambda tx: settling.progress(tx, updates))
 
+    async def update_data(self, lease: Lease, data: Json) -> None:
+        await self._write(lambda tx: settling.update_data(tx, lease, data))
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         await self._write(lambda tx: settling.log(tx, lines))
 

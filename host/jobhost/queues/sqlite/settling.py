@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jobhost.errors import LeaseLostError
+
 from ..job import Json, Keep, Lease, LogLine, Settlement
 from ..outcomes import CANCELLED, dead_letter_copy, stalled_error, with_error
 from ..seam import Recovered, Renewal
@@ -34,6 +36,7 @@ _FAIL = """UPDATE jobs SET state = 5, since = ?, finished_at = ?, error = ?, del
 cancel_requested = 0 WHERE seq = ?"""
 _RETURN = "UPDATE jobs SET state = ?, since = ?, error = ?, delay_until = ?, token = NULL WHERE seq = ?"
 _RENEW = "UPDATE jobs SET lease_until = ? WHERE seq = ? AND token = ? RETURNING cancel_requested"
+_DATA = "UPDATE jobs SET data = ? WHERE seq = ? AND token = ? RETURNING seq"
 _PROGRESS = "UPDATE jobs SET progress = ? WHERE seq = ? AND token = ? RETURNING queue, id, name, attempts_made"
 
 
@@ -162,6 +165,12 @@ def progress(tx: Transaction, updates: Sequence[tuple[Lease, Json]]) -> None:
         row: tuple[Any, ...] | None = tx.execute(_PROGRESS, (value, *fence(lease.token))).fetchone()
         if row is not None:
             tx.emit("progress", row[0], row[1], row[2], row[3] + 1, value)
+
+
+def update_data(tx: Transaction, lease: Lease, data: Json) -> None:
+    """Replace the data of a running job. Raises LeaseLostError."""
+    if tx.execute(_DATA, (data, *fence(lease.token))).fetchone() is None:
+        raise LeaseLostError
 
 
 def log(tx: Transaction, lines: Sequence[tuple[Lease, LogLine]]) -> None:
