@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobhost_runtimes.bundle import BundleSpec, Contents, HandlerInfo
@@ -138,7 +138,10 @@ def entries_of(
         problems += [Problem(file, info.line, f"handler {info.name!r}: {text}") for text in wrong]
         if not wrong:
             entry = _entry(info, file, code, spec, bundle, config, runtime)
-            if entry is not None:
+            if entry is not None and entry.name == "*" and bundle.job == "*" and bundle.queues:
+                # A processor says nothing of its queue: the bundle does, and may name several.
+                entries += [replace(entry, queue=queue) for queue in bundle.queues]
+            elif entry is not None:
                 entries.append(entry)
     return entries, problems
 

@@ -141,6 +141,18 @@ async def test_one_handler_for_all_jobs_of_a_queue(store: Backend, language: str
         )
 
 
+async def test_one_processor_for_the_queues_its_bundle_names(store: Backend) -> None:
+    """A12: `job = "*"` with `queues`: every job of those, as `new Worker(queue, file)` is; other queues have their own."""
+    images = bundle("node", only="facts", job="*", queues=["images", "thumbs"])
+    mail = bundle("node", only="echo", job="*", queues=["mail"])
+    async with hosted(store, images, mail) as host:
+        assert sorted(host.host.workers) == ["default", "images", "mail", "thumbs"]
+        for queue in ("images", "thumbs"):
+            assert result_of(await host.done(await host.add("resize", {}, queue), queue))["queue"] == queue
+        assert result_of(await host.done(await host.add("send", {"to": "a"}, "mail"), "mail")) == {"to": "a"}
+        assert error_of(await host.run("resize"))["type"] == "UnknownJobTypeError"
+
+
 async def test_a_named_handler_comes_before_the_one_for_all(store: Backend) -> None:
     """A12: a handler named `*` serves what no other does."""
     async with serving(store, {"*": where, "echo": echo}) as host:

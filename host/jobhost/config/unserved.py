@@ -78,8 +78,17 @@ def warnings(document: dict[str, Any]) -> list[Problem]:
     return [
         Problem(path, f"{key_text(path)} is not served by this version")
         for path, value in _paths(document)
-        if any(_matches(path, pattern) for pattern in _WARNED) and _OFF.get(path) != value
+        if any(_matches(path, pattern) for pattern in _WARNED)
+        and _OFF.get(path) != value
+        and not _names_queues_of_a_processor(document, path)
     ]
+
+
+def _names_queues_of_a_processor(document: dict[str, Any], path: KeyPath) -> bool:
+    """`queues` beside `job = "*"` says which queues one processor serves, which is done."""
+    if len(path) != 3 or path[0] != "bundles" or path[2] != "queues":
+        return False
+    return bool(document["bundles"][path[1]].get("job") == "*")
 
 
 def _paths(value: object, at: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
