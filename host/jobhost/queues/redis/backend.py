@@ -43,7 +43,7 @@ USED = (
 LAST_WORDS = 1.0
 """Seconds that streams of events have to read what there is, when the backend is closed."""
 ADDING = ("addStandardJob", "addDelayedJob", "addPrioritizedJob")
-OWN = ("amend", "log", "retake", "state", "state_get", "take")
+OWN = ("amend", "claim", "finish", "log", "retake", "state", "state_get", "take")
 
 
 def _now() -> int:

@@ -19,33 +19,54 @@ from .jobs import job_of, pairs
 from .keys import Keys
 from .store import Call, Held, Store
 
-CHUNK = 8
-"""Jobs asked for in one write: one write for all would ask an empty queue as often."""
+MOST = 64
+"""Jobs taken in one step: the server serves nobody else meanwhile, for 20 us a job."""
 AT_LIMIT_MS = 100
 """A job whose handler has no place now comes back so much later: workers of BullMQ claim by queue and not by name."""
 STALLED_TOO_OFTEN = b"job stalled more than allowable limit"
 
 
 async def claim(store: Store, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
-    keys = store.keys(queue)
     claims: list[Claim] = []
     next_due: int | None = None
     asked = 0
-    more = True
-    while asked < limit and more:
-        count = min(CHUNK, limit - asked)
-        asked += count
-        tokens = [store.token() for _ in range(count)]
-        replies = await store.run_all([_move(store, keys, token, lease_ms, host) for token in tokens])
-        for token, reply in zip(tokens, replies, strict=True):
-            if not reply[0]:
-                more = False
-                next_due = _due(reply, store.clock()) or next_due
-                continue
+    while asked < limit:
+        tokens = [store.token() for _ in range(min(MOST, limit - asked))]
+        asked += len(tokens)
+        moved, next_due = await _move_many(store, queue, tokens, lease_ms, host)
+        for token, reply in moved:
             taken = await _taken(store, queue, token, reply, admission)
             if taken is not None:
                 claims.append(taken)
-    return Claimed(claims, next_due, more)
+        if len(moved) < len(tokens):
+            return Claimed(claims, next_due, False)
+    return Claimed(claims, next_due, True)
+
+
+Moved = list[tuple[str, Sequence[Any]]]
+"""A token, and the fields and id of the job that has it now."""
+
+
+async def _move_many(
+    store: Store, queue: str, tokens: Sequence[str], lease_ms: int, host: str
+) -> tuple[Moved, int | None]:
+    """Move as many jobs as there are tokens, if there are so many, and say when to ask again."""
+    keys = store.keys(queue)
+    if len(tokens) > 1:
+        names = [keys.wait, keys.active, keys.prioritized, keys.events, keys.delayed, keys.meta]
+        names += [keys.pc, keys.marker, keys.limiter]
+        args: list[Arg] = [keys.base, store.clock(), lease_ms, host, *tokens]
+        reply = await store.run(scripts.own("claim"), names, args)
+        if reply is not None:
+            jobs, due = reply
+            return list(zip(tokens, jobs, strict=False)), int(due) or None
+    moved: Moved = []
+    for token in tokens:
+        reply = await store.run(*_move(store, keys, token, lease_ms, host))
+        if not reply[0]:
+            return moved, _due(reply, store.clock())
+        moved.append((token, reply))
+    return moved, None
 
 
 def _move(store: Store, keys: Keys, token: str, lease_ms: int, host: str) -> Call:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -41,9 +42,14 @@ def pairs(flat: Sequence[bytes]) -> Fields:
 
 
 def options(fields: Fields) -> dict[str, Any]:
-    """The job's options as its producer gave them."""
+    """The job's options as its producer gave them; to be read only, since jobs of the same options share them."""
+    return _loaded(fields.get(b"opts", b"{}"))
+
+
+@lru_cache(maxsize=256)
+def _loaded(opts: bytes) -> dict[str, Any]:
     try:
-        loaded = json.loads(fields.get(b"opts", b"{}"))
+        loaded = json.loads(opts)
     except ValueError:
         return {}
     return loaded if isinstance(loaded, dict) else {}
@@ -51,8 +57,11 @@ def options(fields: Fields) -> dict[str, Any]:
 
 def own(fields: Fields) -> dict[str, Any]:
     """Our fields. What is no JSON of ours counts as nothing."""
+    stored = fields.get(b"jh")
+    if stored is None:
+        return {}
     try:
-        loaded = json.loads(fields.get(b"jh", b"{}"))
+        loaded = json.loads(stored)
     except ValueError:
         return {}
     return loaded if isinstance(loaded, dict) else {}

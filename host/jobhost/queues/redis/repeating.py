@@ -7,6 +7,7 @@ the server instead of a connection of its own.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ async def make_next(store: Store, lease: Lease, fields: Fields) -> None:
     from bullmq.job import optsFromJSON
     from bullmq.job_scheduler import JobScheduler
 
-    opts = optsFromJSON(options(fields))
+    opts = optsFromJSON(deepcopy(options(fields)))
     scheduler = JobScheduler(SimpleNamespace(backend=_Way(store, lease.queue)))
     try:
         data = json.loads(fields.get(b"data", b"{}"))

@@ -24,6 +24,8 @@ METRICS_POINTS = "20160"
 LOST = (-1, -2, -3, -6)
 """Replies of scripts: the job is gone, its lock is missing, it is not active, another has its lock."""
 NO_LOCK = -2
+NOT_PLAIN = 1
+"""Our script's reply for a job that is BullMQ's own to end."""
 PENDING_CHILDREN, FAILED_CHILDREN = -4, -9
 LOG_LINES = 1_000
 LINES_TTL = 7 * 86_400
@@ -34,7 +36,7 @@ RETAKEN_MS = 30_000
 async def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
     decided = await _with_cancels(store, settlements)
     now = store.clock()
-    replies = await store.run_all([ending(store, one, now) for one in decided])
+    replies = await _end_all(store, decided, now)
     for index, reply in enumerate(replies):
         if reply == NO_LOCK and await store.run(*retaking(store, decided[index].lease, RETAKEN_MS)):
             # The lock had run out, and nobody had taken the job.
@@ -44,6 +46,53 @@ async def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
     for one in decided:
         store.held.pop(one.lease, None)
     return ok
+
+
+async def _end_all(store: Store, decided: Sequence[Settlement], now: int) -> list[Any]:
+    """Give what each script says, in order: plain completed jobs side by side in one call of ours, all others by BullMQ's own."""
+    runs: list[list[int]] = []
+    keeps = [_plain_keep(store, one) for one in decided]
+    for index, one in enumerate(decided):
+        last = runs[-1] if runs else []
+        beside = last and keeps[index] and keeps[last[0]] and decided[last[0]].lease.queue == one.lease.queue
+        if beside:
+            last.append(index)
+        else:
+            runs.append([index])
+    calls = [
+        _finishing_many(store, decided, keeps, run, now) if len(run) > 1 else ending(store, decided[run[0]], now)
+        for run in runs
+    ]
+    replies: list[Any] = [None] * len(decided)
+    for run, reply in zip(runs, await store.run_all(calls), strict=True):
+        for index, each in zip(run, reply if len(run) > 1 else [reply], strict=True):
+            replies[index] = each
+    left = [index for index, reply in enumerate(replies) if reply == NOT_PLAIN]
+    again = await store.run_all([ending(store, decided[index], now) for index in left])
+    for index, reply in zip(left, again, strict=True):
+        replies[index] = reply
+    return replies
+
+
+def _plain_keep(store: Store, one: Settlement) -> str | None:
+    """`1` or `0` for a completed job that is kept for ever or not at all and changes nothing else; None for any other."""
+    if one.to != "completed" or one.receipt is not None:
+        return None
+    held = store.held.get(one.lease)
+    keep = keep_jobs(None if held is None else options(held.fields).get("removeOnComplete"), one.keep)
+    return {-1: "1", 0: "0"}.get(keep.get("count", 1)) if len(keep) == 1 else None
+
+
+def _finishing_many(
+    store: Store, decided: Sequence[Settlement], keeps: Sequence[str | None], run: Sequence[int], now: int
+) -> Call:
+    keys = store.keys(decided[run[0]].lease.queue)
+    names = [keys.active, keys.stalled, keys.events, keys.meta, keys.completed, keys.metrics_completed]
+    args: list[Arg] = [keys.base, now, METRICS_POINTS]
+    for index in run:
+        one = decided[index]
+        args += [one.lease.id, one.lease.token, keeps[index] or "1", one.result or b"null"]
+    return scripts.own("finish"), [*names, keys.wait, keys.prioritized], args
 
 
 async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:

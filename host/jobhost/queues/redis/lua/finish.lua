@@ -1,0 +1,67 @@
+-- keys: 8
+-- Completes many plain jobs in one step, as so many calls of BullMQ's moveToFinished would one after the other.
+-- Plain: no parent, no children left, no deduplication, and kept for ever or not at all.
+-- KEYS: active, stalled, events, meta, completed, metrics, wait, prioritized.
+-- ARGV: prefix, now (ms), minutes of metrics, then of each job its id, its token, '1' to keep it or '0', and its result.
+-- Gives for each 0, moveToFinished's negative number, or 1 where it is not plain: nothing was done with that one.
+local rcall = redis.call
+local prefix, now = ARGV[1], ARGV[2]
+local most = rcall('HGET', KEYS[4], 'opts.maxLenEvents')
+if not most then
+  most = 10000
+  rcall('HSET', KEYS[4], 'opts.maxLenEvents', most)
+end
+rcall('XTRIM', KEYS[3], 'MAXLEN', '~', most)
+local running = rcall('LLEN', KEYS[1])
+local done = 0
+
+local function finish(id, token, keep, result)
+  local key = prefix .. id
+  local facts = rcall('HMGET', key, 'parentKey', 'deid')
+  if facts[1] or facts[2] then return 1 end
+  if rcall('EXISTS', key) == 0 then return -1 end
+  if rcall('SCARD', key .. ':dependencies') ~= 0 or rcall('ZCARD', key .. ':unsuccessful') ~= 0 then return 1 end
+  local lock = rcall('GET', key .. ':lock')
+  if lock ~= token then return lock and -6 or -2 end
+  rcall('DEL', key .. ':lock')
+  rcall('SREM', KEYS[2], id)
+  if rcall('LREM', KEYS[1], -1, id) < 1 then return -3 end
+  running = running - 1
+  rcall('HINCRBY', key, 'atm', 1)
+  if keep == '1' then
+    rcall('ZADD', KEYS[5], now, id)
+    rcall('HSET', key, 'returnvalue', result, 'finishedOn', now)
+  else
+    rcall('DEL', key, key .. ':logs', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful')
+  end
+  rcall('XADD', KEYS[3], '*', 'event', 'completed', 'jobId', id, 'returnvalue', result, 'prev', 'active')
+  done = done + 1
+  if running == 0 and rcall('LLEN', KEYS[7]) == 0 and rcall('ZCARD', KEYS[8]) == 0 then
+    rcall('XADD', KEYS[3], '*', 'event', 'drained')
+  end
+  return 0
+end
+
+local ended = {}
+for index = 4, #ARGV, 4 do
+  ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3])
+end
+
+-- The counts of BullMQ's metrics, one point a minute: of jobs that end at one moment only the first can begin a new point.
+if done > 0 then
+  local before = rcall('HINCRBY', KEYS[6], 'count', done) - done
+  local last = rcall('HGET', KEYS[6], 'prevTS')
+  if not last then
+    rcall('HSET', KEYS[6], 'prevTS', now, 'prevCount', 0)
+  else
+    local points = math.min(math.floor(now / 60000) - math.floor(last / 60000), tonumber(ARGV[3]))
+    if points > 0 then
+      local list = KEYS[6] .. ':data'
+      rcall('LPUSH', list, before - rcall('HGET', KEYS[6], 'prevCount'))
+      for _ = 2, points do rcall('LPUSH', list, 0) end
+      rcall('LTRIM', list, 0, ARGV[3] - 1)
+      rcall('HSET', KEYS[6], 'prevCount', before, 'prevTS', now)
+    end
+  end
+end
+return ended
