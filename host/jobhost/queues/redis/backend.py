@@ -231,5 +231,5 @@ class RedisBackend:
 async def _load_scripts(connection: Connection) -> None:
     """Make the server know the scripts of the hot path: transactions call them by their name alone."""
     texts = [scripts.bullmq(name) for name in USED] + [scripts.adding(name) for name in ADDING]
-    texts += [scripts.own(name) for name in OWN]
+    texts += [scripts.own(name) for name in OWN] + [scripts.failing(), scripts.handing_back()]
     await asyncio.gather(*(connection.call("SCRIPT", "LOAD", script.text) for script in texts))

@@ -61,6 +61,53 @@ def adding(name: str) -> Script:
     return _script(f"{name}+jh", text.removesuffix(last) + ours + last, script.keys)
 
 
+_PART = """
+local function part(list, from, to)
+  local some = {}
+  for index = from, to do some[#some + 1] = list[index] end
+  return some
+end
+"""
+
+
+def _inside(name: str, script: Script) -> str:
+    """A script as a function of its keys and arguments: Redis lets no script call another."""
+    return f"local function {name}(KEYS, ARGV)\n{script.text}\nend\n"
+
+
+@cache
+def failing() -> Script:
+    """BullMQ's `moveToFinished`, and in the same step what it has no argument for: an attempt that was not used, a dead letter.
+
+    KEYS: its own, then those of `addStandardJob`. ARGV: how many arguments it gets, those, `1` if no attempt was used, then those
+    of the job to add, if one is.
+    """
+    theirs, added = bullmq("moveToFinished"), adding("addStandardJob")
+    text = f"""{_PART}{_inside("finish", theirs)}{_inside("add", added)}
+local count = tonumber(ARGV[1])
+local reply = finish(part(KEYS, 1, {theirs.keys}), part(ARGV, 2, count + 1))
+if type(reply) == 'number' and reply < 0 then return reply end
+if ARGV[count + 2] == '1' and redis.call('EXISTS', KEYS[12]) == 1 then redis.call('HINCRBY', KEYS[12], 'atm', -1) end
+if ARGV[count + 3] then add(part(KEYS, {theirs.keys + 1}, #KEYS), part(ARGV, count + 3, #ARGV)) end
+return reply
+"""
+    return _script("moveToFinished+", text, theirs.keys + added.keys)
+
+
+@cache
+def handing_back() -> Script:
+    """BullMQ's `moveJobFromActiveToWait`, and fields of the job in the same step. ARGV: its three, then fields and values."""
+    theirs = bullmq("moveJobFromActiveToWait")
+    text = f"""{_PART}{_inside("hand_back", theirs)}
+local reply = hand_back(KEYS, part(ARGV, 1, 3))
+if reply >= 0 then
+  for index = 4, #ARGV, 2 do redis.call('HSET', ARGV[3], ARGV[index], ARGV[index + 1]) end
+end
+return reply
+"""
+    return _script("moveJobFromActiveToWait+", text, theirs.keys)
+
+
 @cache
 def own(name: str) -> Script:
     """One of ours; the first line tells the number of its keys: `-- keys: 3`."""

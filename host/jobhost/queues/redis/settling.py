@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgpack
 
 from jobhost.errors import LeaseLostError
 
-from ..job import Json, Lease, LogLine, NewJob, Settlement
+from ..job import Json, Lease, LogLine, Settlement
 from ..outcomes import CANCELLED, dead_letter_copy
-from . import adding, scripts
+from . import scripts
 from .calls import moving_keys, retaking
 from .client import Arg
-from .jobs import keep_jobs, options, own, stacks_with
+from .jobs import adding_args, adding_keys, keep_jobs, options, own, stacks_with
 from .keys import Keys
 from .store import Call, Held, Store
 
@@ -42,7 +43,7 @@ async def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
             # The lock had run out, and nobody had taken the job.
             replies[index] = await store.run(*ending(store, decided[index], now))
     ok = [not (isinstance(reply, int) and reply < 0) for reply in replies]
-    await _afterwards(store, [one for one, held in zip(decided, ok, strict=True) if held], now)
+    await _afterwards(store, [one for one, held in zip(decided, ok, strict=True) if held])
     for one in decided:
         store.held.pop(one.lease, None)
     return ok
@@ -116,6 +117,8 @@ async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list
 def ending(store: Store, one: Settlement, now: int) -> Call:
     keys = store.keys(one.lease.queue)
     held = store.held.get(one.lease)
+    if one.to == "failed" and (one.dead_letter is not None or not one.attempt_used):
+        return _failing(store, keys, held, one, now)
     if one.to in ("completed", "failed"):
         return _finishing(keys, held, one, now)
     if one.to == "delayed":
@@ -128,7 +131,23 @@ def ending(store: Store, one: Settlement, now: int) -> Call:
         return scripts.bullmq("retryJob"), names + more, args
     names = [keys.active, keys.wait, keys.stalled, keys.paused, keys.meta, keys.limiter, keys.prioritized]
     names += [keys.marker, keys.events]
-    return scripts.bullmq("moveJobFromActiveToWait"), names, [one.lease.id, one.lease.token, keys.job(one.lease.id)]
+    args = [one.lease.id, one.lease.token, keys.job(one.lease.id)]
+    if changed := _fields(held, one):
+        return scripts.handing_back(), names, [*args, *(item for pair in changed.items() for item in pair)]
+    return scripts.bullmq("moveJobFromActiveToWait"), names, args
+
+
+def _failing(store: Store, keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
+    """An end that BullMQ has no arguments for."""
+    _, names, args = _finishing(keys, held, one, now)
+    whole: list[Arg] = [len(args), *args, "0" if one.attempt_used else "1"]
+    names = list(names)
+    letters = store.keys(one.dead_letter or one.lease.queue)
+    names += adding_keys(letters, "addStandardJob")
+    if one.dead_letter is not None and held is not None:
+        job = replace(held.job, attempts_made=held.job.attempts_made + one.attempt_used)
+        whole += adding_args(letters, dead_letter_copy(job, one.error, one.dead_letter, now), now)
+    return scripts.failing(), names, whole
 
 
 def _finishing(keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
@@ -213,34 +232,11 @@ def _fields(held: Held | None, one: Settlement) -> dict[str, bytes]:
     return changed
 
 
-async def _afterwards(store: Store, ended: Sequence[Settlement], now: int) -> None:
-    """What BullMQ's scripts have no argument for."""
-    commands: list[tuple[Arg, ...]] = []
-    calls: list[Call] = []
-    for one in ended:
-        keys, id = store.keys(one.lease.queue), one.lease.id
-        if one.to == "waiting" and not one.attempt_used and (fields := _fields(store.held.get(one.lease), one)):
-            changes: list[Arg] = ["0", *(item for pair in fields.items() for item in pair)]
-            calls.append((scripts.own("amend"), [keys.job(id)], changes))
-        if one.to in ("completed", "failed"):
-            if not one.attempt_used:
-                calls.append((scripts.own("amend"), [keys.job(id)], ["-1"]))
-            if one.to == "failed":
-                commands.append(("HDEL", keys.own("cancels"), id))
-    await store.run_all(calls)
-    if commands:
-        await store.client.calls(commands)
-    for one in ended:
-        held = store.held.get(one.lease)
-        if one.dead_letter is not None and held is not None:
-            await adding.add(store, [_dead(held, one, now)])
-
-
-def _dead(held: Held, one: Settlement, now: int) -> NewJob:
-    job = held.job
-    job.attempts_made += one.attempt_used
-    assert one.dead_letter is not None
-    return dead_letter_copy(job, one.error, one.dead_letter, now)
+async def _afterwards(store: Store, ended: Sequence[Settlement]) -> None:
+    """Requests to cancel that are answered; what is left of one names a start of the job that will not come again."""
+    gone = [one.lease for one in ended if one.to == "failed"]
+    if gone:
+        await store.client.calls([("HDEL", store.keys(lease.queue).own("cancels"), lease.id) for lease in gone])
 
 
 # While it runs --------------------------------------------------------------------------------------------------------
