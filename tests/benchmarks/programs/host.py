@@ -1,6 +1,7 @@
 """Empties a full queue through a whole host.
 
-{"handler", "backend", "folder", "isolation", "concurrency", "jobs", "uvloop", "profile": how many functions to list on stderr}
+{"handler", "backend", "folder", "url" and "prefix" of Redis, "isolation", "concurrency", "jobs", "uvloop",
+"profile": how many functions to list on stderr}
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jobhost.dispatch.host import Host
 from jobhost.logs import set_up
 from jobhost.queues.job import NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
@@ -88,6 +90,24 @@ class Sqlite(SqliteBackend):
         return held
 
 
+class Redis(RedisBackend):
+    meter: Meter
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        held = await super().settle(settlements)
+        self.meter.count(sum(held))
+        return held
+
+
+def make_backend(setting: dict[str, Any]) -> Memory | Sqlite | Redis:
+    match setting["backend"]:
+        case "memory":
+            return Memory()
+        case "sqlite":
+            return Sqlite(Path(setting["folder"]) / "jobs.db")
+    return Redis(setting["url"], setting["prefix"])
+
+
 async def fill(backend: Backend, handler: str, jobs: int) -> None:
     """Add the jobs beforehand, to a file through a backend of its own: the host opens its backend itself, and only once."""
     shared = isinstance(backend, MemoryBackend)
@@ -103,6 +123,7 @@ async def fill(backend: Backend, handler: str, jobs: int) -> None:
 async def measure(setting: dict[str, Any]) -> dict[str, float]:
     # A child that is replaced every 1,000 runs, as by default, would measure starts; those have a benchmark of their own.
     handler = setting.get("handler", "noop")
+    name = handler.removesuffix("_node")
     table = {
         "path": HANDLERS / handler,
         "env": ["BENCH_LOG"],
@@ -110,14 +131,15 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
         "pool": {"children": 2, "max_runs": 10_000_000, "concurrency": 64},
     }
     queues = {"default": {"concurrency": setting["concurrency"]}}
-    config = Config.model_validate({"queue_url": "memory://", "bundles": [table], "queues": queues})
+    url = setting.get("url", "memory://")
+    config = Config.model_validate({"queue_url": url, "bundles": [table], "queues": queues})
     jobs = setting["jobs"]
     profiler = cProfile.Profile() if setting.get("profile") else None
-    backend = Memory() if setting["backend"] == "memory" else Sqlite(Path(setting["folder"]) / "jobs.db")
+    backend = make_backend(setting)
     backend.meter = Meter(jobs, profiler)
-    await fill(
-        backend if setting["backend"] == "memory" else SqliteBackend(Path(setting["folder"]) / "jobs.db"), handler, jobs
-    )
+    filled = time.perf_counter()
+    await fill(backend if setting["backend"] == "memory" else make_backend(setting), name, jobs)
+    filled = time.perf_counter() - filled
     host = Host(config, backend=backend, log=set_up(None, "info"))
     try:
         await host.start()
@@ -132,7 +154,7 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
         raise RuntimeError(f"{host.failed} jobs failed")
     if profiler is not None:
         pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(setting["profile"])
-    return backend.meter.figures()
+    return {**backend.meter.figures(), "add_per_s": jobs / filled}
 
 
 def main() -> None:

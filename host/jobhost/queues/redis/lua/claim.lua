@@ -60,9 +60,9 @@ for index = 5, #ARGV do
   local key = prefix .. id
   rcall('SET', key .. ':lock', ARGV[index], 'PX', ARGV[3])
   rcall('XADD', KEYS[4], '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
-  rcall('HMSET', key, 'processedOn', now, 'pb', ARGV[4])
-  rcall('HINCRBY', key, 'ats', 1)
-  rcall('ZADD', KEYS[8], 0, '0')
+  local started = (tonumber(rcall('HGET', key, 'ats')) or 0) + 1
+  rcall('HSET', key, 'processedOn', now, 'pb', ARGV[4], 'ats', started)
+  if #jobs == 0 then rcall('ZADD', KEYS[8], 0, '0') end
   jobs[#jobs + 1] = {rcall('HGETALL', key), id}
 end
 return {jobs, 0}

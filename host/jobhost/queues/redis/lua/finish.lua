@@ -15,24 +15,25 @@ rcall('XTRIM', KEYS[3], 'MAXLEN', '~', most)
 local running = rcall('LLEN', KEYS[1])
 local done = 0
 
+local locks, gone, kept = {}, {}, {}
+
 local function finish(id, token, keep, result)
   local key = prefix .. id
-  local facts = rcall('HMGET', key, 'parentKey', 'deid')
-  if facts[1] or facts[2] then return 1 end
-  if rcall('EXISTS', key) == 0 then return -1 end
-  if rcall('SCARD', key .. ':dependencies') ~= 0 or rcall('ZCARD', key .. ':unsuccessful') ~= 0 then return 1 end
+  local facts = rcall('HMGET', key, 'parentKey', 'deid', 'name', 'atm')
+  if facts[1] or facts[2] or not facts[3] then return 1 end
+  if rcall('EXISTS', key .. ':dependencies', key .. ':unsuccessful') ~= 0 then return 1 end
   local lock = rcall('GET', key .. ':lock')
   if lock ~= token then return lock and -6 or -2 end
-  rcall('DEL', key .. ':lock')
-  rcall('SREM', KEYS[2], id)
+  locks[#locks + 1] = key .. ':lock'
+  gone[#gone + 1] = id
   if rcall('LREM', KEYS[1], -1, id) < 1 then return -3 end
   running = running - 1
-  rcall('HINCRBY', key, 'atm', 1)
   if keep == '1' then
-    rcall('ZADD', KEYS[5], now, id)
-    rcall('HSET', key, 'returnvalue', result, 'finishedOn', now)
+    kept[#kept + 1] = now
+    kept[#kept + 1] = id
+    rcall('HSET', key, 'atm', (tonumber(facts[4]) or 0) + 1, 'returnvalue', result, 'finishedOn', now)
   else
-    rcall('DEL', key, key .. ':logs', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful')
+    rcall('DEL', key, key .. ':logs', key .. ':processed', key .. ':failed')
   end
   rcall('XADD', KEYS[3], '*', 'event', 'completed', 'jobId', id, 'returnvalue', result, 'prev', 'active')
   done = done + 1
@@ -46,6 +47,13 @@ local ended = {}
 for index = 4, #ARGV, 4 do
   ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3])
 end
+
+-- What needs no order is done for all of them together.
+if #locks > 0 then
+  rcall('DEL', unpack(locks))
+  rcall('SREM', KEYS[2], unpack(gone))
+end
+if #kept > 0 then rcall('ZADD', KEYS[5], unpack(kept)) end
 
 -- The counts of BullMQ's metrics, one point a minute: of jobs that end at one moment only the first can begin a new point.
 if done > 0 then
