@@ -451,7 +451,8 @@ def test_a_flood_of_lines_is_bounded_and_counted(blocking: Child, how: str) -> N
     assert dropped > 10_000
     assert len(kept) + dropped == 100_000
     assert kept[0] == "line 0"
-    assert lines[-1].endswith("log lines dropped")
+    # A run on a slow machine may get a token for its very last line; then what was dropped before it has been told already.
+    assert lines[-1] == "line 99999" or lines[-1].endswith("log lines dropped")
 
 
 def test_a_host_that_does_not_read_holds_up_no_logger(python: str) -> None:
