@@ -57,6 +57,7 @@ class Pool:
 
     async def start(self) -> Contents:
         """Start the first child, which stays warm, and learn the handlers from it."""
+        self._starting += 1
         contents = await self._start_child()
         self._sync = {handler.name for handler in contents.handlers if handler.kind == "sync"}
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
@@ -210,6 +211,7 @@ class Pool:
 
     def _start_more(self) -> None:
         if self._may_start() and not self._stopping and not self._backoff.waiting:
+            self._starting += 1  # now, and not when the task begins: many runs may ask in one turn
             self._spawn(self._start_in_background())
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -243,7 +245,7 @@ class Pool:
                 self._waiting.popleft().end(Outcome(Ending.UNSTARTED))
 
     async def _start_child(self) -> Contents:
-        self._starting += 1
+        """Start one that is counted in `_starting` already."""
         child = Child(self.spec, self._services, self._deadlines, self._child_free, self._child_gone)
         try:
             contents = await child.start()

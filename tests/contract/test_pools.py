@@ -11,6 +11,7 @@ import pytest
 from jobhost.queues.job import NewJob
 from jobhost.queues.memory import MemoryBackend
 from jobhost_runtimes import backoff
+from jobhost_runtimes.child import Child
 
 from .functions import Recorder
 from .hosting import PATIENCE, bundle, error_of, hosted, result_of
@@ -90,6 +91,35 @@ async def test_children_that_are_there_go_on_while_others_can_not_start(
                 await host.run("frail")
         added = await host.backend.add([NewJob("frail") for _ in range(50)])
         assert {result_of(await host.done(one.id)) for one in added} == {pid}
+
+
+ASYNC = {
+    "python": ("where.py", "import os\nasync def handler(job, ctx):\n    return os.getpid()\n"),
+    "node": ("where.js", "module.exports = async () => process.pid;\n"),
+}
+
+
+@pytest.mark.parametrize("language", list(ASYNC))
+async def test_many_runs_in_one_turn_start_no_more_children_than_may_be(
+    language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D4: `children` is a limit, also when all places of a large queue are filled at once."""
+    started: list[Child] = []
+    start = Child.start
+
+    async def counted(child: Child) -> Any:
+        started.append(child)
+        return await start(child)
+
+    monkeypatch.setattr(Child, "start", counted)
+    name, text = ASYNC[language]
+    (tmp_path / name).write_text(text)
+    table = {"path": tmp_path, "pool": {"children": 2, "concurrency": 4}}
+    async with hosted(MemoryBackend(), table, queues={"default": {"concurrency": 100}}) as host:
+        added = await host.backend.add([NewJob("where") for _ in range(300)])
+        pids = {result_of(await host.done(one.id)) for one in added}
+        assert len(started) <= 2
+        assert pids <= {child.pid for child in started}
 
 
 async def test_a_child_that_dies_idle_is_replaced_and_said(tmp_path: Path) -> None:
