@@ -115,11 +115,15 @@ async def test_when_nobody_knows_who_killed_the_child_each_suspect_runs_alone() 
         innocent = await serving.add("wait", attempts=1)
         await serving.logged(innocent, "waiting")
         killer = await serving.add("die", "SIGKILL", attempts=1)
+        suspect = await serving.until(innocent, lambda job: job.state == "active" and job.child_deaths == 1)
+        assert suspect.attempts_made == 0
+        # It has the only child to itself, so the other suspect waits for its end.
+        assert (await serving.job(killer)).attempts_made == 0
+        await serving.backend.cancel("default", innocent)
+        assert error_of(await serving.done(innocent))["type"] == "CancelledError"
         dead = await serving.done(killer)
         assert (dead.state, error_of(dead)["type"]) == ("failed", "ChildDied")
         assert dead.child_deaths == 1
-        suspect = await serving.until(innocent, lambda job: job.state == "active" and job.child_deaths == 1)
-        assert suspect.attempts_made == 0
 
 
 async def test_memory_over_the_limit_kills_the_child(language: str) -> None:
