@@ -80,6 +80,14 @@ async def test_a_job_whose_handler_has_no_place_comes_back_100_ms_later(
     assert await names_in_order(queue) == ["full", "full"]
 
 
+async def test_a_queue_of_jobs_without_a_place_is_not_turned_over(queue: RedisBackend, clock: TurnedClock) -> None:
+    """A handler at its limit with thousands of jobs waiting costs a claim each 100 ms, and no busy loop."""
+    await queue.add([NewJob("full") for _ in range(1_000)])
+    claimed = await queue.claim("default", 10, Admission([(["full"], 0)]), LEASE_MS, "h")
+    assert (claimed.claims, claimed.more, claimed.next_due) == ([], False, clock.now + 100)
+    assert (await queue.counts("default"))["delayed"] == 10
+
+
 async def test_an_empty_claim_says_when_to_ask_again(
     queue: RedisBackend, clock: TurnedClock, raw: redis.Redis, prefix: str
 ) -> None:

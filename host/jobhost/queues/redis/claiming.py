@@ -34,10 +34,16 @@ async def claim(store: Store, queue: str, limit: int, admission: Admission, leas
         tokens = [store.token() for _ in range(min(MOST, limit - asked))]
         asked += len(tokens)
         moved, next_due = await _move_many(store, queue, tokens, lease_ms, host)
-        for token, reply in moved:
-            taken = await _taken(store, queue, token, reply, admission)
-            if taken is not None:
-                claims.append(taken)
+        taken = [await _taken(store, queue, token, reply, admission) for token, reply in moved]
+        refused = [one for one in taken if isinstance(one, Settlement)]
+        if refused:
+            await settling.settle(store, refused)
+        admitted = [one for one in taken if isinstance(one, Claim)]
+        claims += admitted
+        if refused and not admitted:
+            # All that came was for handlers without a place. To go on would turn over the whole queue, again and again.
+            soon = store.clock() + AT_LIMIT_MS
+            return Claimed(claims, soon if next_due is None else min(soon, next_due), False)
         if len(moved) < len(tokens):
             return Claimed(claims, next_due, False)
     return Claimed(claims, next_due, True)
@@ -83,8 +89,10 @@ def _due(reply: Sequence[Any], now: int) -> int | None:
     return int(due) if due > 0 else None
 
 
-async def _taken(store: Store, queue: str, token: str, reply: Sequence[Any], admission: Admission) -> Claim | None:
-    """Take in a job that was moved; None if it may not run now."""
+async def _taken(
+    store: Store, queue: str, token: str, reply: Sequence[Any], admission: Admission
+) -> Claim | Settlement:
+    """Take in a job that was moved; a settlement if it may not run now."""
     fields, id = pairs(reply[0]), reply[1].decode()
     job = job_of(queue, id, fields, "active")
     lease = Lease(queue, id, token)
@@ -93,15 +101,11 @@ async def _taken(store: Store, queue: str, token: str, reply: Sequence[Any], adm
         reason = fields[b"defa"]
         name = "StalledError" if reason == STALLED_TOO_OFTEN else "UnrecoverableError"
         error = {"type": name, "message": reason.decode("utf-8", "replace"), "stack": "", "origin": "host"}
-        await settling.settle(
-            store, [Settlement(lease, "failed", error=json.dumps(error).encode(), attempt_used=False)]
-        )
-        return None
+        return Settlement(lease, "failed", error=json.dumps(error).encode(), attempt_used=False)
     if b"rjk" in fields:
         await repeating.make_next(store, lease, fields)
     if not admission.take(job.name):
-        await settling.settle(store, [Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)])
-        return None
+        return Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)
     return Claim(job, token)
 
 
