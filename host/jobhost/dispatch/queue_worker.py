@@ -95,7 +95,7 @@ class QueueWorker:
             self.hungry = free <= 0 or admission.short
             if free <= 0:
                 return False
-            limit = min(room, free)
+            limit = min(room, free, self.host.backend.most_at_once)
             claimed = await self.host.backend.claim(self.name, limit, admission, self.settings.lease, self.host.id)
             for claim in claimed.claims:
                 self._begin(claim)

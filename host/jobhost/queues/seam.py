@@ -68,6 +68,10 @@ Cancelled = Literal["cancelled", "requested", "finished", "missing"]
 class Backend(Protocol):
     """Jobs, their leases, logs and state, in one store. Opened once, closed once; `close` is safe before and twice."""
 
+    most_at_once: int
+    """Jobs that a host had better ask for in one claim, and again while it begins them: where a claim is a round trip, one for
+    all places would have host and server wait for each other."""
+
     async def open(self) -> None:
         """Connect, and create what is missing. Raises BackendUnavailableError with what to do."""
 

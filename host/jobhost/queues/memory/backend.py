@@ -46,6 +46,8 @@ HOST_LIVES_MS = 120_000
 class MemoryBackend:
     """Jobs in this process, gone with it."""
 
+    most_at_once = 1_000
+
     def __init__(self, clock: Clock = unix_ms) -> None:
         self._clock = clock
         self._shelves: dict[str, Shelf] = {}

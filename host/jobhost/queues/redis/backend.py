@@ -53,6 +53,8 @@ def _now() -> int:
 class RedisBackend:
     """The `Backend` of `redis://` and `rediss://`. `prefix`: BullMQ's key prefix."""
 
+    most_at_once = 32
+
     def __init__(self, url: str, prefix: str = "bull", clock: Clock = _now) -> None:
         client = Client(parse_url(url), prepare=_load_scripts)
         self._store = Store(client, prefix, clock, secrets.token_hex(6))

@@ -20,7 +20,7 @@ from .keys import Keys
 from .store import Call, Held, Store
 
 MOST = 64
-"""Jobs taken in one step: the server serves nobody else meanwhile, for 20 us a job."""
+"""Jobs taken in one step: the server serves nobody else meanwhile, for 12 us a job."""
 AT_LIMIT_MS = 100
 """A job whose handler has no place now comes back so much later: workers of BullMQ claim by queue and not by name."""
 STALLED_TOO_OFTEN = b"job stalled more than allowable limit"
