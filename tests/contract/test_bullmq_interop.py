@@ -194,12 +194,15 @@ async def test_order_is_bullmqs(peer: Peer, backend: RedisBackend) -> None:
 
 
 async def test_delays_are_kept_to_the_millisecond(peer: Peer, host: Hosted) -> None:
-    """Not rounded up to seconds, and not early; how late is for a benchmark to say."""
+    """Not early, and due at the millisecond; how late a job starts is for a benchmark to say."""
     await peer.do("listen", queue="default")
     id = await peer.do("add", queue="default", name="echo", data=1, opts={"delay": 150})
     await peer.do("wait", queue="default", id=id)
     job = await peer.do("job", queue="default", id=id)
-    assert 150 <= job["processedOn"] - job["timestamp"] < 950
+    assert job["processedOn"] - job["timestamp"] >= 150
+    later = await peer.do("add", queue="default", name="echo", data=1, opts={"delay": 3_600_001})
+    delayed = await host.job(later)
+    assert delayed.delay_until == delayed.created_at + 3_600_001
 
 
 async def test_custom_ids_and_deduplication(peer: Peer, host: Hosted) -> None:
@@ -341,7 +344,8 @@ async def test_schedulers_go_on(peer: Peer, host: Hosted) -> None:
     jobs, _ = await host.backend.jobs("default")
     assert [result_of(job) for job in jobs] == ["tick"] * 4
     slots = sorted(int(job.id.rsplit(":", 1)[1]) for job in jobs)
-    assert [later - sooner for sooner, later in pairwise(slots)] == [150] * 3
+    # On a slow machine a slot may be passed over, as with Node; each is on the grid all the same.
+    assert all(later > sooner and (later - sooner) % 150 == 0 for sooner, later in pairwise(slots))
     assert (await host.backend.counts("default"))["delayed"] == 0
 
 
