@@ -283,6 +283,8 @@ async def wait_for_children(store: Store, lease: Lease) -> bool:
     reply = await store.run(scripts.bullmq("moveToWaitingChildren"), names, args)
     if reply in LOST:
         raise LeaseLostError("the job belongs to another host by now")
+    if reply == 0:
+        store.held.pop(lease, None)
     return bool(reply == 0)
 
 
