@@ -399,6 +399,26 @@ async def _abandon(backend: RedisBackend, id: str) -> None:
     assert [claim.job.id for claim in claimed.claims] == [id]
 
 
+@pytest.mark.parametrize("language", ["in-process", "node"])
+async def test_the_trace_of_the_producer_goes_on(
+    peer: Peer, backend: RedisBackend, language: str, tmp_path: Path
+) -> None:
+    """Telemetry: `tm` of BullMQ's producers is `ctx.traceparent`; what is no trace context is none."""
+    (tmp_path / "trace.mjs").write_text("export default async (job, ctx) => ctx.traceparent;\n")
+    bundles = [{"path": tmp_path}] if language == "node" else []
+    functions = {} if language == "node" else {"trace": lambda job, ctx: ctx.traceparent}
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    async with serving(backend, functions, *bundles, **ON_REDIS) as host:
+        for carried, seen in (
+            (json.dumps({"traceparent": trace, "tracestate": "x=1"}), trace),
+            (trace, trace),
+            ("rubbish", None),
+            ('{"traceparent": 5}', None),
+        ):
+            opts = {"telemetry": {"metadata": carried}}
+            assert result_of(await host.done(await peer.do("add", queue="default", name="trace", opts=opts))) == seen
+
+
 async def test_what_bullmq_adds_is_read_whole(peer: Peer, host: Hosted) -> None:
     """Listings and `get` of jobs that another producer added."""
     await peer.do("pause", queue="default")

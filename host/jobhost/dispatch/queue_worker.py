@@ -359,6 +359,8 @@ def wire_context(job: Job, policy: Policy) -> dict[str, Any]:
     told: dict[str, Any] = {"attempt": attempt, "idempotency_key": f"{job.queue}:{job.id}:{job.created_at}"}
     if policy.timeout:
         told["timeout_ms"] = policy.timeout
+    if job.traceparent is not None:
+        told["traceparent"] = job.traceparent
     if job.flow_id is not None:
         told["flow_id"] = job.flow_id
         told["flow_name"] = job.flow_name

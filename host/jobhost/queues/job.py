@@ -85,6 +85,8 @@ class Job:
     released: int = 0
     """How often a host that lacks its handler handed it back."""
     cancel_requested: bool = False
+    traceparent: str | None = None
+    """The W3C trace context of its producer, where the store keeps one."""
 
     @property
     def suspect(self) -> bool:

@@ -7,6 +7,7 @@ one, whole), `child_deaths`, `postponed`, `released`, `receipt`. Absent members 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -29,6 +30,7 @@ STATES: dict[bytes, State] = {
     b"failed": "failed",
     b"waiting-children": "waiting-children",
 }
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 MOST_SHIFT = 1 << 12
 """The score of a delayed job is its time in ms, times this, plus a counter."""
 STACKS = 10
@@ -99,7 +101,20 @@ def job_of(queue: str, id: str, fields: Fields, state: State, due_score: float |
         child_deaths=ours.get("child_deaths", 0),
         postponed=ours.get("postponed", 0),
         released=ours.get("released", 0),
+        traceparent=_traceparent(_text(fields[b"tm"]) if b"tm" in fields else opts.get("tm")),
     )
+
+
+def _traceparent(carried: Any) -> str | None:
+    """BullMQ's telemetry field `tm` holds what its propagator wrote: a JSON object with `traceparent` in it, or that alone."""
+    if not isinstance(carried, str):
+        return None
+    try:
+        loaded = json.loads(carried)
+    except ValueError:
+        loaded = carried
+    found = loaded.get("traceparent") if isinstance(loaded, dict) else loaded
+    return found if isinstance(found, str) and _TRACEPARENT.fullmatch(found) else None
 
 
 def _text(value: bytes) -> str:
