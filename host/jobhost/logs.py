@@ -41,6 +41,7 @@ EVENTS = {
     "backend.available": "the store can be reached again",
     "backoff.strategy_failed": "a strategy of the user raised; the exponential one is used",
     "backoff.strategy_unknown": "no strategy has that name; the exponential one is used",
+    "queue.older_layout": "the queue was written by a BullMQ before version 6",
     "queue.paused": "a paused queue was left as it is by --burst",
     "config.warning": "a setting that this version does not serve, or an unknown variable",
 }

@@ -15,7 +15,21 @@ from jobhost.queues.redis.client import parse_url
 
 from tests.redis_server import age, fresh_prefix, server_url
 
-from .backends import LEASE_MS, TurnedClock, add, claim, claim_one, completed, failed, ids, lease, opened, returned
+from .backends import (
+    LEASE_MS,
+    TurnedClock,
+    Wakes,
+    add,
+    claim,
+    claim_one,
+    completed,
+    failed,
+    ids,
+    lease,
+    opened,
+    returned,
+)
+from .functions import Recorder
 
 pytestmark = pytest.mark.anyio
 
@@ -220,6 +234,25 @@ async def test_what_is_no_json_of_ours_is_read_all_the_same(queue: RedisBackend,
     assert job is not None
     assert (job.name, job.priority, job.max_attempts, job.error) == ("a", 0, None, None)
     assert await ids(queue) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("bullmq:5.8.1", 1), ("bullmq:4.0.0", 1), ("bullmq:6.7.0", 0), ("other", 0)]
+)
+async def test_an_older_layout_is_said(
+    queue: RedisBackend, raw: redis.Redis, prefix: str, version: str, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BullMQ writes its version into a queue's `meta`; its jobs are worked all the same."""
+    log = Recorder()
+    monkeypatch.setattr("structlog.get_logger", lambda name: log)
+    raw.hset(f"{prefix}:default:meta", "version", version)
+    woken = Wakes()
+    stop = queue.watch(["default"], woken)
+    await add(queue, "a")
+    await woken.wait()
+    assert [fields["version"] for fields in log.of("queue.older_layout")] == [version] * told
+    assert (await claim_one(queue)).job.name == "a"
+    stop()
 
 
 @pytest.mark.parametrize(

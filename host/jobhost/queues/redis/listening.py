@@ -6,8 +6,11 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any
+
+import structlog
 
 from jobhost.errors import BackendUnavailableError, JobhostError
 
@@ -19,6 +22,9 @@ from .store import Store
 
 POLL = 1.0
 """Seconds for which a marker is waited for; then the queue is looked at all the same."""
+OLDEST = 6
+"""The BullMQ whose layout is written here."""
+_VERSION = re.compile(rb"bullmq:(\d+)\.")
 AGAIN = 0.5
 """Seconds before a server that is gone is asked again."""
 TYPES = {
@@ -60,9 +66,26 @@ class Markers:
         await asyncio.gather(self._task, return_exceptions=True)
         await self._store.dismiss(self._client)
 
+    async def _say_layout(self) -> None:
+        """Queues of BullMQ 4 and 5 keep paused jobs and markers elsewhere: they are worked, and it is said once."""
+        version = await self._client.call("HGET", self._store.keys(self._queue).meta, "version")
+        found = _VERSION.match(version or b"")
+        if found and int(found[1]) < OLDEST:
+            log = structlog.get_logger("jobhost")
+            log.warning(
+                "queue.older_layout",
+                queue=self._queue,
+                version=version.decode(),
+                hint="a paused queue of it gives its jobs only once it is resumed by a BullMQ of the same age",
+            )
+
     async def _work(self) -> None:
+        said = False
         while True:
             try:
+                if not said:
+                    await self._say_layout()
+                    said = True
                 popped = await self._client.call(
                     "BZPOPMIN", self._store.keys(self._queue).marker, POLL, timeout=POLL + 5
                 )
