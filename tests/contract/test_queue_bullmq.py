@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -234,6 +235,42 @@ async def test_what_is_no_json_of_ours_is_read_all_the_same(queue: RedisBackend,
     assert job is not None
     assert (job.name, job.priority, job.max_attempts, job.error) == ("a", 0, None, None)
     assert await ids(queue) == ["1"]
+
+
+async def test_pages_of_a_large_queue_hold_each_job_once_and_ask_for_little(
+    queue: RedisBackend, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C2: 5,000 numbered jobs and some with ids of their own, the newest first; a page reads a part of them."""
+    for n in range(5):
+        await queue.add([NewJob(f"{n}", id=f"mine-{n}"), *(NewJob("a") for _ in range(1_000))])
+        clock.advance(1_000)
+    asked = 0
+    calls = queue._store.client.calls
+
+    async def counted(commands: Any) -> Any:
+        nonlocal asked
+        asked += len(commands)
+        return await calls(commands)
+
+    monkeypatch.setattr(queue._store.client, "calls", counted)
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        asked = 0
+        page, cursor = await queue.jobs("default", limit=700, cursor=cursor)
+        assert asked <= 3_000
+        assert [job.created_at for job in page] == sorted((job.created_at for job in page), reverse=True)
+        seen += [job.id for job in page]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 5_005
+
+
+@pytest.mark.parametrize("cursor", ["rubbish", "", "WzFd", "ééé"])
+async def test_a_cursor_that_is_none_is_said(queue: RedisBackend, cursor: str) -> None:
+    """O1."""
+    with pytest.raises(ValueError, match="is no cursor of a listing"):
+        await queue.jobs("default", cursor=cursor)
 
 
 @pytest.mark.parametrize(

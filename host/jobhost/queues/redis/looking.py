@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from ..job import STATES, Job, Json, LogLine, QueueInfo, State
@@ -56,28 +58,64 @@ async def _load(store: Store, queue: str, ids: Sequence[str]) -> list[Job | None
     return found
 
 
+Entry = tuple[int, int, str, str]
+"""When a job was added, its number (0 if it has a name instead), its queue, its id: what the listing is ordered by."""
+CHUNK = 1_000
+
+
 async def jobs(
     store: Store, queue: str | None, states: Sequence[State], limit: int, cursor: str | None
 ) -> tuple[list[Job], str | None]:
-    """The newest first. BullMQ keeps no order of adding, so all ids of the states asked for are looked at."""
-    wanted = states or STATES
+    """The newest first. BullMQ keeps no order of adding, but its numbers are one: only as many are asked for their time as
+    may be on the page. Ids that producers gave are all asked for theirs."""
+    after = None if cursor is None else _entry(cursor)
     names = [queue] if queue is not None else await queue_names(store)
-    entries: list[tuple[int, int, str, str]] = []
+    entries: list[Entry] = []
     for name in names:
-        ids = await _ids(store, store.keys(name), wanted)
-        entries += await _dated(store, name, ids)
+        ids = await _ids(store, store.keys(name), states or STATES)
+        numbers = sorted((int(id) for id in ids if id.isdecimal()), reverse=True)
+        entries += _below(await _dated(store, name, [id for id in ids if not id.isdecimal()]), after)
+        entries += await _newest(store, name, numbers, limit + 1, after)
     entries.sort(reverse=True)
-    if cursor is not None:
-        at, number, name, id = json.loads(cursor)
-        entries = [entry for entry in entries if entry < (at, number, name, id)]
     page = entries[:limit]
     found: list[Job] = []
     for start in range(0, len(page), 200):
         found += await _page(store, page[start : start + 200])
-    return found, json.dumps(page[-1]) if page and len(entries) > limit else None
+    return found, _cursor(page[-1]) if page and len(entries) > limit else None
 
 
-async def _page(store: Store, entries: Sequence[tuple[int, int, str, str]]) -> list[Job]:
+def _cursor(entry: Entry) -> str:
+    """A page's end in letters that no shell takes for anything."""
+    return base64.urlsafe_b64encode(json.dumps(entry).encode()).decode().rstrip("=")
+
+
+def _entry(cursor: str) -> Entry:
+    try:
+        at, number, queue, id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return int(at), int(number), str(queue), str(id)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{cursor!r} is no cursor of a listing") from error
+
+
+def _below(entries: Sequence[Entry], after: Entry | None) -> list[Entry]:
+    return [entry for entry in entries if after is None or entry < after]
+
+
+async def _newest(store: Store, queue: str, numbers: Sequence[int], wanted: int, after: Entry | None) -> list[Entry]:
+    """The first entries of jobs whose numbers go down; they were added in that order, but for a clock that went back."""
+    start = 0
+    if after is not None and after[2] == queue and after[1]:
+        # What was on earlier pages has higher numbers.
+        start = max(0, bisect_left(numbers, -after[1], key=lambda number: -number) - CHUNK)
+    found: list[Entry] = []
+    while start < len(numbers) and len(found) < wanted:
+        some = [str(number) for number in numbers[start : start + CHUNK]]
+        found += _below(await _dated(store, queue, some), after)
+        start += CHUNK
+    return found
+
+
+async def _page(store: Store, entries: Sequence[Entry]) -> list[Job]:
     loaded: dict[tuple[str, str], Job] = {}
     for queue in dict.fromkeys(entry[2] for entry in entries):
         ids = [entry[3] for entry in entries if entry[2] == queue]
@@ -98,12 +136,11 @@ async def _ids(store: Store, keys: Keys, states: Sequence[State]) -> list[str]:
     return list(dict.fromkeys(id.decode() for reply in replies for id in reply if not id.startswith(b"0:")))
 
 
-async def _dated(store: Store, queue: str, ids: Sequence[str]) -> list[tuple[int, int, str, str]]:
-    """When each was added, and its number among those of one moment."""
+async def _dated(store: Store, queue: str, ids: Sequence[str]) -> list[Entry]:
     keys = store.keys(queue)
-    dated: list[tuple[int, int, str, str]] = []
-    for start in range(0, len(ids), 1000):
-        some = ids[start : start + 1000]
+    dated: list[Entry] = []
+    for start in range(0, len(ids), CHUNK):
+        some = ids[start : start + CHUNK]
         times = await store.client.calls([("HGET", keys.job(id), "timestamp") for id in some])
         dated += [
             (int(at), int(id) if id.isdecimal() else 0, queue, id)
