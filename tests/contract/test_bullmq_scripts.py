@@ -36,7 +36,7 @@ class Recording(Store):
     async def run_all(self, calls: Sequence[Any]) -> list[Any]:
         self.ran += [(script.name, list(keys), list(args)) for script, keys, args in calls]
         return [
-            {"moveToActive": [0, 0, 0, 0], "cleanJobsInSet": [], "getCounts": [0] * 8}.get(call[0].name, 0)
+            {"moveToActive": [0, 0, 0, 0], "cleanJobsInSet": [], "getCounts": [0] * 8, "holds": 1}.get(call[0].name, 0)
             for call in calls
         ]
 
@@ -219,7 +219,7 @@ async def test_the_rest(ours: Recording, theirs: Theirs, monkeypatch: pytest.Mon
     monkeypatch.setattr(looking, "counts", counted)
     monkeypatch.setattr(ours.client, "calls", quiet)
     monkeypatch.setattr(ours.client, "call", quiet)
-    await settling_progress(ours, monkeypatch)
+    await settling.progress(ours, [(LEASE, b"5")])
     await steering.pause(ours, "q", True)
     await steering.promote(ours, "q", "7")
     await steering.retry(ours, "q", "7")
@@ -245,14 +245,6 @@ async def test_the_rest(ours: Recording, theirs: Theirs, monkeypatch: pytest.Mon
     keys, args = ours.of("promote")
     assert keys == theirs.ran["promote"][0][: scripts.bullmq("promote").keys]
     assert args == theirs.ran["promote"][1]
-
-
-async def settling_progress(ours: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def holds(*_: Any) -> list[bool]:
-        return [True]
-
-    monkeypatch.setattr(settling, "_held", holds)
-    await settling.progress(ours, [(LEASE, b"5")])
 
 
 async def test_every_call_gives_as_many_keys_as_its_script_takes(ours: Recording) -> None:

@@ -10,8 +10,9 @@ import anyio
 import pytest
 from jobhost.queues.job import NewJob
 from jobhost.queues.memory import MemoryBackend
-from jobhost_runtimes import backoff
+from jobhost_runtimes import backoff, memory
 from jobhost_runtimes.child import Child
+from jobhost_runtimes.process import descendants
 
 from .functions import Recorder
 from .hosting import PATIENCE, bundle, error_of, hosted, result_of
@@ -187,9 +188,23 @@ async def test_memory_of_processes_below_counts() -> None:
         assert "96" in error["message"]
 
 
-async def test_memory_that_forks_share_counts_once() -> None:
+async def test_memory_that_forks_share_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork looks like a doubling, and is none: four of them with 60 MiB stay below 200."""
+    looks: list[tuple[int, int]] = []
+    measured = memory.tree_memory
+
+    def noted(pid: int, limit: int) -> int:
+        used = measured(pid, limit)
+        looks.append((len(descendants(pid)), used))
+        return used
+
+    monkeypatch.setattr(memory, "tree_memory", noted)
     table = bundle("python", limits={"memory": "200MiB"})
     async with hosted(MemoryBackend(), table) as host:
-        size = 60 * 1024 * 1024
-        assert result_of(await host.run("tree", {"do": "share", "bytes": size, "forks": 4})) == [0, 0, 0, 0, size]
+        size, gate = 60 * 1024 * 1024, tmp_path / "gate"
+        id = await host.add("tree", {"do": "share", "bytes": size, "forks": 4, "until": str(gate)})
+        with anyio.fail_after(PATIENCE):
+            while len([used for below, used in looks if below == 4 and used >= size]) < 2:
+                await anyio.sleep(0.01)
+        gate.touch()
+        assert result_of(await host.done(id)) == [0, 0, 0, 0, size]

@@ -224,3 +224,22 @@ async def test_a_job_without_children_has_none(backend: Backend) -> None:
     await add(backend, "a")
     assert await backend.children("default", "1") == b"{}"
     assert await backend.children("default", "nobody") == b"{}"
+
+
+async def test_a_run_whose_job_waits_again_writes_nothing(backend: Backend, other: Backend, clock: TurnedClock) -> None:
+    """Its lease ran out and the job went back, though nobody has started it anew yet: it is this run's no more."""
+    await add(other, "a")
+    claimed = lease(await claim_one(backend))
+    clock.advance(LEASE_MS)
+    assert (await other.recover("default", 5)).waiting == ["1"]
+    with pytest.raises(LeaseLostError):
+        await backend.state_set("global", "k", b"1", None, claimed)
+    with pytest.raises(LeaseLostError):
+        await backend.state_incr("global", "k", 1, claimed)
+    with pytest.raises(LeaseLostError):
+        await backend.update_data(claimed, b"2")
+    await backend.progress([(claimed, b"50")])
+    job = await other.get("default", "1")
+    assert job is not None
+    assert (job.state, job.data, job.progress) == ("waiting", b"null", None)
+    assert await other.state_get("global", "k") is None

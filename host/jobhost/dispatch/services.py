@@ -53,9 +53,8 @@ class HostServices:
             "job.children": self._children,
             "job.updateData": self._update_data,
             "job.moveToDelayed": self._move_to_delayed,
+            "job.moveToWaitingChildren": self._wait_for_children,
         }
-        if hasattr(backend, "wait_for_children"):
-            self._calls["job.moveToWaitingChildren"] = self._wait_for_children
         self.methods: Sequence[str] = list(self._calls)
 
     async def call(self, run: Run, method: str, params: dict[str, Any]) -> Any:
@@ -158,5 +157,5 @@ class HostServices:
         live.delay_until = params["timestamp"]
 
     async def _wait_for_children(self, live: Live, params: dict[str, Any]) -> bool:
-        live.left = await self._backend.wait_for_children(live.lease)  # type: ignore[attr-defined]
+        live.left = await self._backend.wait_for_children(live.lease)
         return live.left

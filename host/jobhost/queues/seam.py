@@ -119,6 +119,10 @@ class Backend(Protocol):
     async def update_data(self, lease: Lease, data: Json) -> None:
         """Replace the data of a running job, for later attempts too. Raises LeaseLostError."""
 
+    async def wait_for_children(self, lease: Lease) -> bool:
+        """Let a running job wait for its child jobs, if any has not ended; True if it does, and the lease is over then. Raises
+        LeaseLostError."""
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         """Keep log lines with their jobs, the newest 1,000 of each; of lost leases too, since they say what happened."""
 

@@ -290,6 +290,9 @@ class MemoryBackend:
             raise LeaseLostError
         held[1].data = data
 
+    async def wait_for_children(self, lease: Lease) -> bool:
+        return False  # no job has children here
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         for lease, line in lines:
             if found := self._find(lease.queue, lease.id):

@@ -43,7 +43,6 @@ USED = (
 LAST_WORDS = 1.0
 """Seconds that streams of events have to read what there is, when the backend is closed."""
 ADDING = ("addStandardJob", "addDelayedJob", "addPrioritizedJob")
-OWN = ("amend", "claim", "finish", "log", "retake", "state", "state_get", "take")
 
 
 def _now() -> int:
@@ -128,7 +127,6 @@ class RedisBackend:
         await settling.update_data(self._store, lease, data)
 
     async def wait_for_children(self, lease: Lease) -> bool:
-        """Let a running job wait for its child jobs, if any has not ended; True if it does, and the lease is over then."""
         return await settling.wait_for_children(self._store, lease)
 
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
@@ -233,5 +231,5 @@ class RedisBackend:
 async def _load_scripts(connection: Connection) -> None:
     """Make the server know the scripts of the hot path: transactions call them by their name alone."""
     texts = [scripts.bullmq(name) for name in USED] + [scripts.adding(name) for name in ADDING]
-    texts += [scripts.own(name) for name in OWN] + [scripts.failing(), scripts.handing_back()]
+    texts += [*scripts.all_own(), scripts.failing(), scripts.handing_back()]
     await asyncio.gather(*(connection.call("SCRIPT", "LOAD", script.text) for script in texts))

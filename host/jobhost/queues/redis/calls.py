@@ -22,3 +22,11 @@ def retaking(store: Store, lease: Lease, lease_ms: int) -> Call:
     names = [keys.lock(lease.id), keys.job(lease.id), keys.active, keys.stalled]
     args: list[Arg] = [lease.id, lease.token, lease_ms, held.ats if held is not None else b"?"]
     return scripts.own("retake"), names, args
+
+
+def holding(store: Store, lease: Lease, *fields: Arg) -> Call:
+    """The call that tells whether a claim still has its job, and if so writes fields of the job in the same step."""
+    keys = store.keys(lease.queue)
+    held = store.held.get(lease)
+    args: list[Arg] = [lease.id, lease.token, held.ats if held is not None else b"?", *fields]
+    return scripts.own("holds"), [keys.lock(lease.id), keys.job(lease.id), keys.active], args

@@ -60,7 +60,7 @@ async def _move_many(
     keys = store.keys(queue)
     if len(tokens) > 1:
         names = [keys.wait, keys.active, keys.prioritized, keys.events, keys.delayed, keys.meta]
-        names += [keys.pc, keys.marker, keys.limiter]
+        names += [keys.pc, keys.marker]
         args: list[Arg] = [keys.base, store.clock(), lease_ms, host, *tokens]
         reply = await store.run(scripts.own("claim"), names, args)
         if reply is not None:

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, address: Address) -> None:
         self._address = address
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._waiting: deque[asyncio.Future[Any] | None] = deque()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
         self._out: list[bytes] = []
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         waiting, self._waiting = self._waiting, deque()
         for future in waiting:
-            if future is not None and not future.done():
+            if not future.done():
                 future.set_exception(unavailable(self._address, reason))
 
     def abort(self) -> None:

@@ -113,3 +113,8 @@ def own(name: str) -> Script:
     """One of ours; the first line tells the number of its keys: `-- keys: 3`."""
     text = (Path(__file__).with_name("lua") / f"{name}.lua").read_text("utf-8")
     return _script(name, text, int(text.split("\n", 1)[0].removeprefix("-- keys: ")))
+
+
+def all_own() -> list[Script]:
+    """Every one of ours."""
+    return [own(file.stem) for file in sorted((Path(__file__).with_name("lua")).glob("*.lua"))]

@@ -14,7 +14,7 @@ from jobhost.errors import LeaseLostError
 from ..job import Json, Lease, LogLine, Settlement
 from ..outcomes import CANCELLED, dead_letter_copy
 from . import scripts
-from .calls import moving_keys, retaking
+from .calls import holding, moving_keys, retaking
 from .client import Arg
 from .jobs import adding_args, adding_keys, keep_jobs, options, own, stacks_with
 from .keys import Keys
@@ -243,7 +243,7 @@ async def _afterwards(store: Store, ended: Sequence[Settlement]) -> None:
 
 
 async def progress(store: Store, updates: Sequence[tuple[Lease, Json]]) -> None:
-    held = await _held(store, [lease for lease, _ in updates])
+    held = await store.run_all([holding(store, lease) for lease, _ in updates])
     calls: list[Call] = []
     for (lease, value), ok in zip(updates, held, strict=True):
         if ok:
@@ -253,25 +253,9 @@ async def progress(store: Store, updates: Sequence[tuple[Lease, Json]]) -> None:
     await store.run_all(calls)
 
 
-async def _held(store: Store, leases: Sequence[Lease]) -> list[bool]:
-    """Which leases hold: their lock is ours, or has run out and nobody else has started the job."""
-    asks: list[tuple[Arg, ...]] = []
-    for lease in leases:
-        keys = store.keys(lease.queue)
-        asks += [("GET", keys.lock(lease.id)), ("HGET", keys.job(lease.id), "ats")]
-    replies = await store.client.calls(asks)
-    answers = []
-    for lease, lock, ats in zip(leases, replies[::2], replies[1::2], strict=True):
-        claim = store.held.get(lease)
-        mine = lock == lease.token.encode() if lock is not None else claim is not None and claim.ats == ats
-        answers.append(mine)
-    return answers
-
-
 async def update_data(store: Store, lease: Lease, data: Json) -> None:
-    if not (await _held(store, [lease]))[0]:
+    if not await store.run(*holding(store, lease, "data", data)):
         raise LeaseLostError("the job belongs to another host by now")
-    await store.run(scripts.bullmq("updateData"), [store.keys(lease.queue).job(lease.id)], [data])
 
 
 async def wait_for_children(store: Store, lease: Lease) -> bool:

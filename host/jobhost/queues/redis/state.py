@@ -51,6 +51,7 @@ async def change(
         store.shared("scopes"),
         keys.lock(lease.id) if keys is not None and lease is not None else store.shared("none"),
         keys.job(lease.id) if keys is not None and lease is not None else store.shared("none"),
+        keys.active if keys is not None else store.shared("none"),
     ]
     args: list[Arg] = [
         lease.token if lease is not None else "",
@@ -63,6 +64,7 @@ async def change(
         "" if ttl_ms is None else ttl_ms,
         JOB,
         JOB_TTL,
+        lease.id if lease is not None else "",
     ]
     reply = await store.run(scripts.own("state"), names, args)
     match reply[0]:

@@ -54,7 +54,7 @@ async def _forget(store: Store, queue: str, id: str) -> None:
     ours = json.loads(stored) if stored else {}
     kept = {name: value for name, value in ours.items() if name in ("timeout", "metadata", "flow_id", "flow_name")}
     if kept != ours:
-        await store.run(scripts.own("amend"), [key], ["0", "jh", json.dumps(kept, ensure_ascii=False)])
+        await store.run(scripts.own("amend"), [key], ["jh", json.dumps(kept, ensure_ascii=False)])
 
 
 async def cancel(store: Store, queue: str, id: str) -> Cancelled:

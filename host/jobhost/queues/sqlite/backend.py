@@ -160,6 +160,9 @@ class SqliteBackend:
     async def update_data(self, lease: Lease, data: Json) -> None:
         await self._write(lambda tx: settling.update_data(tx, lease, data))
 
+    async def wait_for_children(self, lease: Lease) -> bool:
+        return False  # no job has children here
+
     async def log(self, lines: Sequence[tuple[Lease, LogLine]]) -> None:
         await self._write(lambda tx: settling.log(tx, lines))
 

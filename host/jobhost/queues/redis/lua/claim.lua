@@ -1,6 +1,6 @@
--- keys: 9
+-- keys: 8
 -- Takes many jobs in one step, as so many calls of BullMQ's moveToActive would one after the other.
--- KEYS: wait, active, prioritized, events, delayed, meta, pc, marker, limiter.
+-- KEYS: wait, active, prioritized, events, delayed, meta, pc, marker.
 -- ARGV: prefix, now (ms), lock duration (ms), worker's name, then a token for each job.
 -- Gives {jobs, when to ask again}: jobs are {fields, id}; nothing at all where a rate limit holds, which is BullMQ's own to keep.
 local rcall = redis.call

@@ -1,14 +1,14 @@
--- keys: 4
+-- keys: 5
 -- One write of state, checked against the lease of the run that asks.
--- KEYS: the scope's values, the scopes there are, lock, job. A lease is asked for if ARGV[1] is not empty.
+-- KEYS: the scope's values, the scopes there are, lock, job, active. A lease is asked for if ARGV[1] is not empty.
 -- ARGV: token, `ats` at the claim, now (ms), scope, verb, key, value or number, time to live in ms or '', then for a job's own
--- state the field that keeps the job's key, and the seconds for which it stays.
+-- state the field that keeps the job's key, the seconds for which it stays, and the job's id.
 -- A value is kept as "UNTIL|JSON", UNTIL being empty or the ms at which it ends.
 if ARGV[1] ~= '' then
   local held = redis.call('GET', KEYS[3])
   if held then
     if held ~= ARGV[1] then return {'lost'} end
-  elseif redis.call('HGET', KEYS[4], 'ats') ~= ARGV[2] then
+  elseif redis.call('HGET', KEYS[4], 'ats') ~= ARGV[2] or not redis.call('LPOS', KEYS[5], ARGV[11]) then
     return {'lost'}
   end
 end
