@@ -509,6 +509,46 @@ async def test_a_processor_that_waits_for_children_it_made(peer: Peer, backend: 
         assert (result_of(job), job.attempts_made) == ([0, 1, 2], 1)
 
 
+LINGERING = """
+import { existsSync, writeFileSync } from "node:fs";
+import { WaitingChildrenError, FlowProducer } from "bullmq";
+const until = async (file) => { while (!existsSync(file)) await new Promise((go) => setTimeout(go, 5)); };
+export default async function (job) {
+  const { prefix, port, folder } = job.data;
+  if (!job.data.children) {
+    await job.updateData({ ...job.data, children: true });
+    const flow = new FlowProducer({ prefix, connection: { host: "127.0.0.1", port } });
+    await flow.add({ name: "echo", queueName: "images", opts: { parent: { id: job.id, queue: `${prefix}:default` }, delay: 100 } });
+    await flow.close();
+  }
+  if (await job.moveToWaitingChildren()) {
+    await until(`${folder}/second`);
+    throw new WaitingChildrenError();
+  }
+  writeFileSync(`${folder}/second`, "");
+  await until(`${folder}/end`);
+  return "second";
+}
+"""
+
+
+async def test_a_run_that_lingers_after_it_let_its_job_wait_takes_nothing_from_the_next(
+    peer: Peer, backend: RedisBackend, tmp_path: Path
+) -> None:
+    """The same host may have the job again before the first run has ended: the lease of the second one is kept."""
+    table = {**processors(tmp_path / "p", lingering=LINGERING), "pool": {"children": 1}}
+    async with serving(backend, {"echo": echo}, table, queues={"default": {}, "images": {}}, **ON_REDIS) as host:
+        data = {"prefix": backend._store.prefix, "port": urlsplit(server_url()).port, "folder": str(tmp_path)}
+        id = await peer.do("add", queue="default", name="lingering", data=data)
+        await until((tmp_path / "second").exists)
+        worker = host.host.workers["default"]
+        await until(lambda: worker.running == 1)
+        assert list(worker.live) == [id]
+        (tmp_path / "end").touch()
+        job = await host.done(id)
+        assert (result_of(job), job.attempts_made) == ("second", 1)
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
 async def test_moving_a_job_needs_no_redis(kind: str, tmp_path: Path) -> None:
     """One semantics on every backend: a processor in steps runs on an embedded queue too."""

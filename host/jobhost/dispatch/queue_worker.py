@@ -175,8 +175,7 @@ class QueueWorker:
             self._settle_unknown(job, lease)
             return
         entry, policy, submit = plan
-        if not (job.max_attempts is None and job.backoff is None and job.timeout_ms is None):
-            policy = put_job_over(policy, job)
+        policy = put_job_over(policy, job)
         live = Live(job, lease, entry, policy)
         run = live.run = Run(
             self.host.tokens.next(),
@@ -227,14 +226,14 @@ class QueueWorker:
             self._wake.set()
             return
         if live.left:
-            self.live.pop(live.job.id, None)  # it waits for its children, and whoever takes it next goes on
+            self._forget(live)  # it waits for its children, and whoever takes it next goes on
             self._wake.set()
             return
         decided = moved(outcome, live.lease, live.delay_until, int(time.time() * 1000)) or settlement(
             live.judged(outcome), live.job, live.lease, self._tries(live), self.settings
         )
         if decided is None or live.lost:
-            self.live.pop(live.job.id, None)
+            self._forget(live)
             self.host.log.warning(
                 "lease.lost", queue=self.name, job_id=live.job.id, name=live.job.name, result="dropped"
             )
@@ -243,6 +242,11 @@ class QueueWorker:
                 self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided))
             self._settle(decided, live.job)
         self._wake.set()
+
+    def _forget(self, live: Live) -> None:
+        """It is held no more; this host may have claimed the same job again meanwhile, and holds that."""
+        if self.live.get(live.job.id) is live:
+            del self.live[live.job.id]
 
     def _tries(self, live: Live) -> Tries:
         return Tries(
@@ -256,7 +260,7 @@ class QueueWorker:
         """The settlement is written, or was refused."""
         live = self.live.get(job.id)
         if live is not None and live.lease == decided.lease:
-            del self.live[job.id]
+            self._forget(live)
         self.host.settled(self, job, decided, held)
         if not self.live:
             self._wake.set()
