@@ -141,3 +141,37 @@ async def test_a_signal_is_the_users_own_affair() -> None:
     async with serving(MemoryBackend(), {"echo": echo}) as host:
         assert result_of(await host.run("echo", 1)) == 1
         assert {number: signal.getsignal(number) for number in before} == before
+
+
+class SlowToAnswer(MemoryBackend):
+    """Takes jobs at once, and tells of it when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.answer = anyio.Event(), anyio.Event()
+        self.settled: list[str] = []
+
+    async def claim(self, *args: Any) -> Any:
+        claimed = await super().claim(*args)
+        if claimed.claims:
+            self.taken.set()
+            await self.answer.wait()
+        return claimed
+
+    async def settle(self, settlements: Any) -> Any:
+        self.settled += [one.to for one in settlements]
+        return await super().settle(settlements)
+
+
+async def test_jobs_of_a_claim_on_its_way_are_handed_back_by_a_host_that_stops() -> None:
+    """L1. Row: host stops: they would wait for a lease that nobody renews, and count as stalled."""
+    backend = SlowToAnswer()
+    async with serving(backend, {"echo": echo}) as host:
+        await host.add("echo")
+        with anyio.fail_after(PATIENCE):
+            await backend.taken.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.host.stop, True)
+            await anyio.wait_all_tasks_blocked()
+            backend.answer.set()
+        assert backend.settled in (["waiting"], ["completed"])

@@ -46,6 +46,8 @@ from .strategies import Strategy
 
 HEARTBEAT = 30.0
 """Seconds between heartbeats."""
+CLAIMING = 1.0
+"""Seconds that a host which stops waits for the answer to a claim."""
 WRITING = 5.0
 """Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
 
@@ -386,6 +388,10 @@ class Host:
         self.log.info("host.stopping", runs=sum(len(worker.live) for worker in self.workers.values()), now=now)
         for worker in self.workers.values():
             worker.drain()
+        with contextlib.suppress(TimeoutError):
+            # Jobs of a claim on its way are begun and handed back with the others, not left to their leases.
+            async with asyncio.timeout(CLAIMING), self.claiming:
+                pass
         if not now:
             await self._drain()
         await self.bundles.stop(now)
