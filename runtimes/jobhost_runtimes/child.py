@@ -201,6 +201,7 @@ class Child:
         if self._connection is None or self._process is None:
             return
         for run in runs:
+            run.recalled = True
             self._connection.notify("cancel", {"run": run.token, "reason": "recall"})
         self._process.signal(signal.SIGURG)
 
@@ -225,7 +226,8 @@ class Child:
 
     def _answered(self, run: Run, error: dict[str, Any] | None, result: Any) -> bool:
         """A run's answer; False if the run had not begun: such a one says nothing of how long runs take."""
-        if not run.started and error is not None and error["type"] == "NotStartedError":
+        unstarted = error is not None and error["type"] == "NotStartedError"
+        if unstarted and (run.recalled or not run.started):
             self._finish(run, Outcome(Ending.UNSTARTED))
             return False
         if error is not None:

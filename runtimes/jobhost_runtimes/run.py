@@ -75,6 +75,7 @@ class Run:
         "handler",
         "job",
         "on_end",
+        "recalled",
         "started",
         "tag",
         "timeout_ms",
@@ -102,6 +103,9 @@ class Run:
         self.alone = alone
         self.tag = tag
         self.started = False
+        """As the host sees it: the run before it has been answered."""
+        self.recalled = False
+        """It was asked for back: its child may hand it back even after it has become the next one here."""
         self.ended = False
         self.verdict: Outcome | None = None
         """Set when the host has decided before the handler answered; the answer then only frees the place."""

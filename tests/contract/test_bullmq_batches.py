@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import Keep, Lease, NewJob, Settlement
 from jobhost.queues.redis import RedisBackend, claiming, settling
+from jobhost.queues.redis.jobs import pairs
 from jobhost.queues.redis.store import Store
 
 from tests.redis_server import fresh_prefix, server_url
@@ -59,7 +60,7 @@ def one_by_one() -> Iterator[None]:
             reply = await store.run(*claiming._move(store, store.keys(queue), token, lease_ms, host))
             if not reply[0]:
                 return moved, claiming._due(reply, store.clock())
-            moved.append((token, reply))
+            moved.append((token, reply[1].decode(), pairs(reply[0])))
         return moved, None
 
     with pytest.MonkeyPatch.context() as patch:
@@ -109,7 +110,7 @@ class World:
     async def _round(self, raw: redis.Redis, limit: int, ends: list[str]) -> None:
         claimed = await self.backend.claim("q", limit, Admission(), 30_000, "host")
         due = None if self.limited else claimed.next_due  # the end of a rate limit is by the server's own clock
-        self.said.append(([(one.job.id, one.token) for one in claimed.claims], due))
+        self.said.append(([(one.job, one.token) for one in claimed.claims], due))
         settlements = []
         for one, end in zip(claimed.claims, ends, strict=False):
             if end == "gone":

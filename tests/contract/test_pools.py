@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobhost.queues.memory import MemoryBackend
 from jobhost_runtimes import backoff, memory
 from jobhost_runtimes.child import Child
 from jobhost_runtimes.process import descendants
+from jobhost_sdk.wire.peer import Response
 
 from .functions import Recorder
 from .hosting import PATIENCE, bundle, error_of, hosted, result_of
@@ -159,6 +161,28 @@ async def test_short_runs_behind_a_long_one_are_taken_back(language: str, tmp_pa
             assert (await host.job(long)).state == "active"
             gate.touch()
             assert (await host.done(long)).state == "completed"
+
+
+async def test_a_run_that_is_handed_back_when_its_turn_has_come_uses_no_attempt(tmp_path: Path) -> None:
+    """A recall and the end of the run before cross on the wire: the host takes it for started, and its child has not begun it."""
+    async with hosted(MemoryBackend(), bundle("python", pool={"children": 1})) as host:
+        await host.run("hold", None)
+        [child] = pool_of(host).children
+        child.depth = 2
+        ids = [await host.add("hold", str(tmp_path / "gate"), attempts=1), await host.add("hold", None, attempts=1)]
+        with anyio.fail_after(PATIENCE):
+            while len(child.runs) < 2:
+                await anyio.sleep(0.01)
+        first, second = child.runs.values()
+        os.kill(child.pid, signal.SIGSTOP)
+        child.retiring = True
+        child.recall([second])
+        answers = [Response(first, None, b"null"), Response(second, {"type": "NotStartedError", "message": ""}, None)]
+        child._events(list(answers))
+        os.kill(child.pid, signal.SIGKILL)
+        for id in ids:
+            job = await host.done(id)
+            assert (job.state, job.attempts_made, job.error) == ("completed", 1, None)
 
 
 async def test_processes_that_left_the_group_die_with_the_child() -> None:

@@ -133,7 +133,7 @@ async def test_many_restarts_lose_nothing(server: Server, backend: RedisBackend)
                         await anyio.sleep(0.01)
         for id in acknowledged:
             job = await host.done(id)
-            assert (job.state, job.attempts_made) == ("completed", 1)
+            assert (job.state, job.attempts_made) == ("completed", 1), f"{job.error!r} {job!r}"
 
 
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ..seam import Claimed, Recovered, Renewal
 from . import repeating, scripts, settling
 from .calls import moving_keys, retaking
 from .client import Arg
-from .jobs import job_of, pairs
+from .jobs import Fields, claimed_job, job_of, pairs
 from .keys import Keys
 from .store import Call, Held, Store
 
@@ -34,7 +34,10 @@ async def claim(store: Store, queue: str, limit: int, admission: Admission, leas
         tokens = [store.token() for _ in range(min(MOST, limit - asked))]
         asked += len(tokens)
         moved, next_due = await _move_many(store, queue, tokens, lease_ms, host)
-        taken = [await _taken(store, queue, token, reply, admission) for token, reply in moved]
+        for token, id, fields in moved:
+            if b"rjk" in fields and b"defa" not in fields:
+                await repeating.make_next(store, Lease(queue, id, token), fields)
+        taken = [_taken(store, queue, one, admission) for one in moved]
         refused = [one for one in taken if isinstance(one, Settlement)]
         if refused:
             await settling.settle(store, refused)
@@ -49,29 +52,35 @@ async def claim(store: Store, queue: str, limit: int, admission: Admission, leas
     return Claimed(claims, next_due, True)
 
 
-Moved = list[tuple[str, Sequence[Any]]]
-"""A token, and the fields and id of the job that has it now."""
+Moved = tuple[str, str, Fields]
+"""A token, and the id and the fields of the job that has it now."""
 
 
 async def _move_many(
     store: Store, queue: str, tokens: Sequence[str], lease_ms: int, host: str
-) -> tuple[Moved, int | None]:
+) -> tuple[list[Moved], int | None]:
     """Move as many jobs as there are tokens, if there are so many, and say when to ask again."""
     keys = store.keys(queue)
     if len(tokens) > 1:
         names = [keys.wait, keys.active, keys.prioritized, keys.events, keys.delayed, keys.meta]
         names += [keys.pc, keys.marker]
-        args: list[Arg] = [keys.base, store.clock(), lease_ms, host, *tokens]
+        now = store.clock()
+        args: list[Arg] = [keys.base, now, lease_ms, host, *tokens]
         reply = await store.run(scripts.own("claim"), names, args)
         if reply is not None:
             jobs, due = reply
-            return list(zip(tokens, jobs, strict=False)), int(due) or None
-    moved: Moved = []
+            begun = {b"processedOn": b"%d" % now, b"pb": host.encode()}
+            some = [
+                (token, id.decode(), {**pairs(fields), **begun, b"ats": b"%d" % started})
+                for token, (fields, id, started) in zip(tokens, jobs, strict=False)
+            ]
+            return some, int(due) or None
+    moved: list[Moved] = []
     for token in tokens:
         reply = await store.run(*_move(store, keys, token, lease_ms, host))
         if not reply[0]:
             return moved, _due(reply, store.clock())
-        moved.append((token, reply))
+        moved.append((token, reply[1].decode(), pairs(reply[0])))
     return moved, None
 
 
@@ -89,12 +98,10 @@ def _due(reply: Sequence[Any], now: int) -> int | None:
     return int(due) if due > 0 else None
 
 
-async def _taken(
-    store: Store, queue: str, token: str, reply: Sequence[Any], admission: Admission
-) -> Claim | Settlement:
+def _taken(store: Store, queue: str, moved: Moved, admission: Admission) -> Claim | Settlement:
     """Take in a job that was moved; a settlement if it may not run now."""
-    fields, id = pairs(reply[0]), reply[1].decode()
-    job = job_of(queue, id, fields, "active")
+    token, id, fields = moved
+    job = claimed_job(queue, id, fields)
     lease = Lease(queue, id, token)
     store.held[lease] = Held(job, fields, fields.get(b"ats", b""))
     if b"defa" in fields:
@@ -102,8 +109,6 @@ async def _taken(
         name = "StalledError" if reason == STALLED_TOO_OFTEN else "UnrecoverableError"
         error = {"type": name, "message": reason.decode("utf-8", "replace"), "stack": "", "origin": "host"}
         return Settlement(lease, "failed", error=json.dumps(error).encode(), attempt_used=False)
-    if b"rjk" in fields:
-        await repeating.make_next(store, lease, fields)
     if not admission.take(job.name):
         return Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)
     return Claim(job, token)

@@ -69,10 +69,51 @@ def own(fields: Fields) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
+PLAIN = frozenset(
+    (b"name", b"data", b"opts", b"timestamp", b"delay", b"priority", b"processedOn", b"pb", b"ats")
+)
+"""The fields of a job that runs for the first time and asks for nothing special."""
+
+
+def claimed_job(queue: str, id: str, fields: Fields) -> Job:
+    """The job that has just been claimed, as `job_of` gives it, quickly where it is a plain one."""
+    if fields.keys() == PLAIN:
+        try:
+            attempts, backoff, traceparent = _policy(fields[b"opts"])
+            return Job(
+                id,
+                queue,
+                fields[b"name"].decode(),
+                fields[b"data"],
+                "active",
+                int(fields[b"priority"]),
+                int(fields[b"timestamp"]),
+                0,
+                attempts,
+                backoff,
+                started_at=int(fields[b"processedOn"]),
+                host=fields[b"pb"].decode(),
+                traceparent=traceparent,
+            )
+        except ValueError:  # written by others: what a number or a text has to be is told below
+            pass
+    return job_of(queue, id, fields, "active")
+
+
+@lru_cache(maxsize=256)
+def _policy(opts: bytes) -> tuple[int | None, Json | None, str | None]:
+    """What a job's options say of its attempts, its backoff and its trace."""
+    loaded = _loaded(opts)
+    attempts = loaded.get("attempts")
+    # BullMQ's Node client writes 0 where its user said nothing.
+    made = attempts if isinstance(attempts, int) and attempts > 0 else None
+    return made, _json(loaded.get("backoff")), _traceparent(loaded.get("tm"))
+
+
 def job_of(queue: str, id: str, fields: Fields, state: State, due_score: float | None = None) -> Job:
     """The job a hash holds. `due_score`: its score among the delayed ones."""
-    opts, ours = options(fields), own(fields)
-    attempts = opts.get("attempts")
+    ours = own(fields)
+    attempts, backoff, traceparent = _policy(fields.get(b"opts", b"{}"))
     return Job(
         id=id,
         queue=queue,
@@ -82,9 +123,8 @@ def job_of(queue: str, id: str, fields: Fields, state: State, due_score: float |
         priority=_whole(fields.get(b"priority")) or 0,
         created_at=_whole(fields.get(b"timestamp")) or 0,
         attempts_made=_whole(fields.get(b"atm")) or 0,
-        # BullMQ's Node client writes 0 where its user said nothing.
-        max_attempts=attempts if isinstance(attempts, int) and attempts > 0 else None,
-        backoff=_json(opts.get("backoff")),
+        max_attempts=attempts,
+        backoff=backoff,
         timeout_ms=ours.get("timeout"),
         metadata=_json(ours.get("metadata")),
         progress=fields.get(b"progress"),
@@ -101,7 +141,7 @@ def job_of(queue: str, id: str, fields: Fields, state: State, due_score: float |
         child_deaths=ours.get("child_deaths", 0),
         postponed=ours.get("postponed", 0),
         released=ours.get("released", 0),
-        traceparent=_traceparent(_text(fields[b"tm"]) if b"tm" in fields else opts.get("tm")),
+        traceparent=_traceparent(_text(fields[b"tm"])) if b"tm" in fields else traceparent,
     )
 
 

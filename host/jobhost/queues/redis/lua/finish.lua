@@ -12,26 +12,35 @@ if not most then
   rcall('HSET', KEYS[4], 'opts.maxLenEvents', most)
 end
 rcall('XTRIM', KEYS[3], 'MAXLEN', '~', most)
+
+local locks, children = {}, {}
+for index = 4, #ARGV, 4 do
+  local key = prefix .. ARGV[index]
+  locks[#locks + 1] = key .. ':lock'
+  children[#children + 1] = key .. ':dependencies'
+  children[#children + 1] = key .. ':unsuccessful'
+end
+local held = rcall('MGET', unpack(locks))
+local parents = rcall('EXISTS', unpack(children)) > 0
+
 local running = rcall('LLEN', KEYS[1])
 local done = 0
+local opened, gone, kept = {}, {}, {}
 
-local locks, gone, kept = {}, {}, {}
-
-local function finish(id, token, keep, result)
+local function finish(id, token, keep, result, lock)
   local key = prefix .. id
   local facts = rcall('HMGET', key, 'parentKey', 'deid', 'name', 'atm')
   if facts[1] or facts[2] or not facts[3] then return 1 end
-  if rcall('EXISTS', key .. ':dependencies', key .. ':unsuccessful') ~= 0 then return 1 end
-  local lock = rcall('GET', key .. ':lock')
+  if parents and rcall('EXISTS', key .. ':dependencies', key .. ':unsuccessful') ~= 0 then return 1 end
   if lock ~= token then return lock and -6 or -2 end
-  locks[#locks + 1] = key .. ':lock'
+  opened[#opened + 1] = key .. ':lock'
   gone[#gone + 1] = id
   if rcall('LREM', KEYS[1], -1, id) < 1 then return -3 end
   running = running - 1
   if keep == '1' then
     kept[#kept + 1] = now
     kept[#kept + 1] = id
-    rcall('HSET', key, 'atm', (tonumber(facts[4]) or 0) + 1, 'returnvalue', result, 'finishedOn', now)
+    rcall('HSET', key, 'atm', (facts[4] or 0) + 1, 'returnvalue', result, 'finishedOn', now)
   else
     rcall('DEL', key, key .. ':logs', key .. ':processed', key .. ':failed')
   end
@@ -45,12 +54,12 @@ end
 
 local ended = {}
 for index = 4, #ARGV, 4 do
-  ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3])
+  ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], held[index / 4])
 end
 
 -- What needs no order is done for all of them together.
-if #locks > 0 then
-  rcall('DEL', unpack(locks))
+if #opened > 0 then
+  rcall('DEL', unpack(opened))
   rcall('SREM', KEYS[2], unpack(gone))
 end
 if #kept > 0 then rcall('ZADD', KEYS[5], unpack(kept)) end
