@@ -72,7 +72,7 @@ async def _move_many(
             begun = {b"processedOn": b"%d" % now, b"pb": host.encode()}
             some = [
                 (token, id.decode(), {**pairs(fields), **begun, b"ats": b"%d" % started})
-                for token, (fields, id, started) in zip(tokens, jobs, strict=False)
+                for token, (fields, id, started) in zip(tokens, msgpack.unpackb(jobs, raw=True), strict=False)
             ]
             return some, int(due) or None
     moved: list[Moved] = []

@@ -69,9 +69,7 @@ def own(fields: Fields) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-PLAIN = frozenset(
-    (b"name", b"data", b"opts", b"timestamp", b"delay", b"priority", b"processedOn", b"pb", b"ats")
-)
+PLAIN = frozenset((b"name", b"data", b"opts", b"timestamp", b"delay", b"priority", b"processedOn", b"pb", b"ats"))
 """The fields of a job that runs for the first time and asks for nothing special."""
 
 
