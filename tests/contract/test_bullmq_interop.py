@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 from jobhost import Client
-from jobhost.queues.job import NewJob
+from jobhost.queues.admission import Admission
+from jobhost.queues.job import NewJob, Rate
 from jobhost.queues.redis import RedisBackend
 
 from tests.redis_server import fresh_prefix, server_url
@@ -222,6 +223,99 @@ async def test_custom_ids_and_deduplication(peer: Peer, host: Hosted) -> None:
     assert await peer.do("add", queue="default", name="echo", data="three", opts=opts) != one
 
 
+async def test_deduplication_with_a_time_and_with_the_last_data(peer: Peer, backend: RedisBackend) -> None:
+    """Within its ttl one id is one job, also once that has ended; of a debounced one and of an active one's successors the last runs."""
+    gate = Gate()
+    async with serving(backend, {"echo": echo, "gate": gate}, **ON_REDIS) as host:
+
+        async def add(name: str, data: Any, **deduplication: Any) -> str:
+            delay = deduplication.pop("delay", 0)
+            opts = {"deduplication": deduplication, "delay": delay}
+            return str(await peer.do("add", queue="default", name=name, data=data, opts=opts))
+
+        throttled = await add("echo", 1, id="throttle", ttl=60_000)
+        assert result_of(await host.done(throttled)) == 1
+        assert await add("echo", 2, id="throttle", ttl=60_000) == throttled
+
+        debounce = {"id": "debounce", "ttl": 60_000, "extend": True, "replace": True, "delay": 400}
+        await add("echo", "first", **debounce)
+        last = await add("echo", "last", **debounce)
+        assert result_of(await host.done(last)) == "last"
+        counts = await peer.do("counts", queue="default")
+        assert (counts["completed"], counts["delayed"]) == (2, 0)
+
+        running = await add("gate", 1, id="latest", keepLastIfActive=True)
+        await until(lambda: gate.entered == [running])
+        for n in (2, 3, 4):
+            await add("gate", n, id="latest", keepLastIfActive=True)
+        gate.open()
+        await until(lambda: len(gate.entered) == 2)
+        successor = await host.done(gate.entered[1])
+        assert (successor.state, successor.data) == ("completed", b"4")
+
+
+async def test_a_rate_limit_is_one_with_bullmqs_workers(peer: Peer, backend: RedisBackend) -> None:
+    """H2: a host counts with BullMQ's workers in one window, and keeps a limit that somebody set by hand."""
+    rate = Rate(2, 60_000)
+    await backend.open()
+    try:
+        await backend.add([NewJob("echo") for _ in range(5)])
+        assert len((await backend.claim("default", 5, Admission(), 30_000, "host", rate)).claims) == 2
+        assert 0 < await peer.do("limitTtl", queue="default", max=2) <= 60_000
+        await backend.add([NewJob("echo", queue="other")])
+        await peer.do("limitFor", queue="other", ms=60_000)
+        held = await backend.claim("other", 5, Admission(), 30_000, "host", rate)
+        assert held.claims == []
+        assert held.next_due is not None
+        assert 0 < held.next_due - time.time() * 1000 <= 60_000
+    finally:
+        await backend.close()
+
+
+RATE_LIMITED = """
+const { RateLimitError } = require("bullmq");
+let tries = 0;
+module.exports = async (job) => {
+  tries += 1;
+  if (tries === 1) throw new RateLimitError();
+  return tries;
+};
+"""
+
+
+async def test_a_processor_that_is_told_to_wait_comes_back(peer: Peer, backend: RedisBackend, tmp_path: Path) -> None:
+    """`RateLimitError`: back to waiting until the queue's limit lets it begin; no attempt is used."""
+    queues = {"default": {"rate_limit": {"max": 1, "every": "200ms"}, "concurrency": 4}}
+    async with hosted(backend, processors(tmp_path / "bundle", limited=RATE_LIMITED), queues=queues, **ON_REDIS) as host:
+        job = await host.done(await peer.do("add", queue="default", name="limited", data=1))
+        assert (result_of(job), job.attempts_made) == (2, 1)
+
+
+async def test_many_at_once_by_bullmqs_own_queue(peer: Peer, host: Hosted) -> None:
+    """L2: retry all, promote all, drain, clean and obliterate of BullMQ, with jobs that jobhost ended."""
+    ids = await peer.do("addBulk", queue="default", jobs=[{"name": "fail", "data": n} for n in range(3)])
+    for id in ids:
+        assert (await host.done(id)).state == "failed"
+    host.host.pause()
+    await peer.do("retryAll", queue="default", opts={"state": "failed"})
+    assert (await peer.do("counts", queue="default"))["waiting"] == 3
+    assert {(await host.job(id)).attempts_made for id in ids} == {1}
+    delayed = [{"name": "echo", "data": n, "opts": {"delay": 3_600_000}} for n in range(2)]
+    await peer.do("addBulk", queue="default", jobs=delayed)
+    await peer.do("promoteAll", queue="default")
+    assert (await peer.do("counts", queue="default"))["waiting"] == 5
+    await peer.do("drain", queue="default", delayed=True)
+    assert (await peer.do("counts", queue="default"))["waiting"] == 0
+    host.host.resume()
+    done = await host.done(await peer.do("add", queue="default", name="echo", data=1))
+    assert await peer.do("clean", queue="default", grace=0, limit=10, type="completed") == [done.id]
+    await peer.do("add", queue="default", name="echo", data=1, opts={"delay": 3_600_000})
+    await peer.do("obliterate", queue="default", force=True)
+    assert await host.backend.jobs("default") == ([], None)
+    # And what is added afterwards is worked as ever.
+    assert result_of(await host.done(await peer.do("add", queue="default", name="echo", data=2))) == 2
+
+
 async def test_a_pause_holds_for_both(peer: Peer, host: Hosted) -> None:
     """L2: BullMQ's pause stops jobhost, and jobhost's stops BullMQ."""
     await peer.do("pause", queue="default")
@@ -393,8 +487,6 @@ async def test_jobs_of_a_host_that_died_are_taken_by_bullmqs_workers_and_the_rev
 
 async def _abandon(backend: RedisBackend, id: str) -> None:
     """Claim a job as a host does that dies at once."""
-    from jobhost.queues.admission import Admission
-
     claimed = await backend.claim("default", 1, Admission(), 1, "a host that dies")
     assert [claim.job.id for claim in claimed.claims] == [id]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from jobhost.queues.admission import Admission
-from jobhost.queues.job import NewJob
+from jobhost.queues.job import NewJob, Rate
 from jobhost.queues.seam import Backend
 
 from .backends import LEASE_MS, TurnedClock, add, claim, claim_one, completed, job_of, lease, returned
@@ -40,6 +40,30 @@ async def test_what_a_claim_gave_does_not_change_under_its_holder(backend: Backe
     claimed = await claim_one(backend)
     await backend.settle([completed(claimed, b"1")])
     assert (claimed.job.state, claimed.job.result) == ("active", None)
+
+
+async def test_a_rate_limit_holds_for_all_hosts(backend: Backend, other: Backend, clock: TurnedClock) -> None:
+    """H2: so many begin in each window, which opens with the first of them; `next_due` says when the next may open."""
+    rate = Rate(2, 1_000)
+    await add(backend, *"abcde")
+
+    async def names(handle: Backend) -> tuple[list[str], int | None]:
+        claimed = await handle.claim("default", 5, Admission(), LEASE_MS, "h", rate)
+        due = claimed.next_due
+        return [one.job.name for one in claimed.claims], None if due is None else due - clock.now
+
+    taken, _ = await names(backend)
+    assert taken == ["a", "b"]
+    clock.advance(400)
+    nothing, until = await names(other)
+    assert nothing == []
+    assert until is not None
+    assert 500 < until <= 600, "Redis counts by its own clock"
+    clock.advance(600)
+    assert (await names(other))[0] == ["c", "d"]
+    assert (await names(backend))[0] == []
+    clock.advance(1_000)
+    assert (await names(backend))[0] == ["e"]
 
 
 async def test_more_says_whether_jobs_are_left(backend: Backend) -> None:

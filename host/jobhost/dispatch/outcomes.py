@@ -13,7 +13,7 @@ from typing import Any
 from jobhost_runtimes.run import Ending, Outcome, host_error
 
 from ..config.queues import QueueSettings
-from ..queues.job import Job, Lease, Settlement
+from ..queues.job import Job, Lease, Rate, Settlement
 
 LEAST_POSTPONE_MS = 100
 MOST_POSTPONES = 100
@@ -31,13 +31,17 @@ class Tries:
     wait_ms: Callable[[int, dict[str, Any]], int]
 
 
-def moved(outcome: Outcome, lease: Lease, delay_until: int | None, now: int) -> Settlement | None:
+def moved(
+    outcome: Outcome, lease: Lease, delay_until: int | None, now: int, rate: Rate | None = None
+) -> Settlement | None:
     """What BullMQ's own errors ask for, known by their names; None if this is none of them. No attempt is used."""
     if outcome.ending is not Ending.RAISED or outcome.error is None:
         return None
     match outcome.error["type"]:
         case "DelayedError" if delay_until is not None:
             return Settlement(lease, "delayed", delay_ms=max(0, delay_until - now), attempt_used=False)
+        case "RateLimitError" if rate is not None:
+            return _given_back(lease)  # the queue's limit says when it comes again
         case "RateLimitError":
             return Settlement(lease, "delayed", delay_ms=RATE_LIMITED_MS, attempt_used=False)
     return None

@@ -20,7 +20,7 @@ from ..config.policy import Policy, handler_policy, put_job_over
 from ..config.queues import QueueSettings
 from ..errors import BackendUnavailableError, UnknownJobTypeError
 from ..queues.admission import Admission
-from ..queues.job import Claim, Job, Lease, Settlement
+from ..queues.job import Claim, Job, Lease, Rate, Settlement
 from .live import Live
 from .outcomes import Tries, moved, settlement, unknown_job
 from .strategies import wait_ms
@@ -49,6 +49,8 @@ class QueueWorker:
         self.settings = settings
         self.paused = settings.paused
         """This host only; the shared flag is the backend's."""
+        limit = settings.rate_limit
+        self._rate = None if limit is None else Rate(limit.max, limit.every)
         self.live: dict[str, Live] = {}
         """Runs by job id, until settled."""
         self.running = 0
@@ -96,7 +98,9 @@ class QueueWorker:
             if free <= 0:
                 return False
             limit = min(room, free, self.host.backend.most_at_once)
-            claimed = await self.host.backend.claim(self.name, limit, admission, self.settings.lease, self.host.id)
+            claimed = await self.host.backend.claim(
+                self.name, limit, admission, self.settings.lease, self.host.id, self._rate
+            )
             for claim in claimed.claims:
                 self._begin(claim)
         self.hungry = self.hungry or bool(claimed.claims)
@@ -229,7 +233,7 @@ class QueueWorker:
             self._forget(live)  # it waits for its children, and whoever takes it next goes on
             self._wake.set()
             return
-        decided = moved(outcome, live.lease, live.delay_until, int(time.time() * 1000)) or settlement(
+        decided = moved(outcome, live.lease, live.delay_until, int(time.time() * 1000), self._rate) or settlement(
             live.judged(outcome), live.job, live.lease, self._tries(live), self.settings
         )
         if decided is None or live.lost:

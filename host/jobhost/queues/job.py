@@ -99,6 +99,13 @@ def job_scope(queue: str, id: str, created_at: int) -> str:
     return f"job:{queue}:{id}:{created_at}"
 
 
+class Rate(NamedTuple):
+    """At most `max` jobs of a queue begin in `every_ms`, on all hosts together; the time runs from the first of them."""
+
+    max: int
+    every_ms: int
+
+
 @dataclass(slots=True)
 class Claim:
     """A job and the token that fences what its holder may do with it."""

@@ -27,6 +27,7 @@ from .job import (
     NewJob,
     PublishedHandler,
     QueueInfo,
+    Rate,
     Settlement,
     State,
 )
@@ -84,11 +85,14 @@ class Backend(Protocol):
 
     # Working ----------------------------------------------------------------------------------------------------
 
-    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+    ) -> Claimed:
         """Take up to `limit` jobs that are waiting, prioritized, or delayed and due, ordered by priority, then age.
 
         Jobs whose name `admission` has no place for stay in place, and others are taken past them. Takes nothing from a
-        paused queue. A claimed job is active, has `host`, `started_at` and a new token.
+        paused queue, and nothing beyond `rate`: `next_due` is then no later than its end. A claimed job is active, has `host`,
+        `started_at` and a new token.
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:

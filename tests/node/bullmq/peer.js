@@ -97,6 +97,13 @@ const DO = {
   remove: async ({ queue: name, id }) => queue(name).remove(id),
   concurrency: async ({ queue: name, n }) => queue(name).setGlobalConcurrency(n),
   rateLimit: async ({ queue: name, max, ms }) => queue(name).setGlobalRateLimit(max, ms),
+  limitFor: async ({ queue: name, ms }) => queue(name).rateLimit(ms),
+  limitTtl: async ({ queue: name, max }) => queue(name).getRateLimitTtl(max),
+  retryAll: async ({ queue: name, opts }) => queue(name).retryJobs(opts),
+  promoteAll: async ({ queue: name }) => queue(name).promoteJobs(),
+  drain: async ({ queue: name, delayed }) => queue(name).drain(delayed),
+  clean: async ({ queue: name, grace, limit, type }) => queue(name).clean(grace, limit, type),
+  obliterate: async ({ queue: name, force }) => queue(name).obliterate({ force }),
   schedule: async ({ queue: name, id, repeat, template }) => (await queue(name).upsertJobScheduler(id, repeat, template)).id,
 };
 

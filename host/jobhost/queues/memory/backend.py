@@ -29,6 +29,7 @@ from ..job import (
     NewJob,
     PublishedHandler,
     QueueInfo,
+    Rate,
     Settlement,
     State,
     job_scope,
@@ -125,7 +126,9 @@ class MemoryBackend:
 
     # Working ----------------------------------------------------------------------------------------------------
 
-    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+    ) -> Claimed:
         shelf = self._shelves.get(queue)
         if shelf is None or shelf.paused:
             return Claimed([], None, False)
@@ -133,7 +136,13 @@ class MemoryBackend:
         if shelf.delayed:
             for record in shelf.ripen(now):
                 self._emit("waiting", record)
+        if rate is not None:
+            limit = min(limit, shelf.window.left(rate, now))
+            if limit <= 0:
+                return Claimed([], shelf.window.ends_at, False)
         taken = shelf.take(limit, admission)
+        if rate is not None:
+            shelf.window.count(rate, now, len(taken))
         claims = [self._activate(shelf, record, now, now + lease_ms, host) for record in taken]
         more = len(claims) >= limit and shelf.has_more(admission)
         return Claimed(claims, shelf.next_due() if shelf.delayed else None, more)

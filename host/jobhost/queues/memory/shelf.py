@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from ..admission import Admission
 from ..job import Keep, State
+from ..window import Window
 from .line import Line
 from .record import READY, Record
 
@@ -29,6 +30,7 @@ class Shelf:
         "paused",
         "ready",
         "records",
+        "window",
     )
 
     def __init__(self, name: str) -> None:
@@ -43,6 +45,7 @@ class Shelf:
         self.delayed: list[tuple[int, int, Record]] = []
         self.delayed_count = 0
         self.active: dict[str, Record] = {}
+        self.window = Window()
         self.finished: dict[str, OrderedDict[str, Record]] = {"completed": OrderedDict(), "failed": OrderedDict()}
         """In the order they finished: a dict's own first key is slow to find once many before it are gone."""
 

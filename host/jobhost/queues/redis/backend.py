@@ -20,6 +20,7 @@ from ..job import (
     NewJob,
     PublishedHandler,
     QueueInfo,
+    Rate,
     Settlement,
     State,
 )
@@ -88,10 +89,12 @@ class RedisBackend:
     async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
         return await adding.add(self._store, jobs)
 
-    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+    ) -> Claimed:
         for markers in self._markers.get(queue, ()):
             markers.claimed.set()
-        return await claiming.claim(self._store, queue, limit, admission, lease_ms, host)
+        return await claiming.claim(self._store, queue, limit, admission, lease_ms, host, rate)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return await settling.settle(self._store, settlements)

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 
 from ..admission import Admission
-from ..job import Claim, Keep, Lease, Settlement
+from ..job import Claim, Keep, Lease, Rate, Settlement
 from ..outcomes import CANCELLED, stalled_error
 from ..seam import Claimed, Recovered, Renewal
 from . import repeating, scripts, settling
@@ -26,14 +26,16 @@ AT_LIMIT_MS = 100
 STALLED_TOO_OFTEN = b"job stalled more than allowable limit"
 
 
-async def claim(store: Store, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+async def claim(
+    store: Store, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+) -> Claimed:
     claims: list[Claim] = []
     next_due: int | None = None
     asked = 0
     while asked < limit:
         tokens = [store.token() for _ in range(min(MOST, limit - asked))]
         asked += len(tokens)
-        moved, next_due = await _move_many(store, queue, tokens, lease_ms, host)
+        moved, next_due = await _move_many(store, queue, tokens, lease_ms, host, rate)
         for token, id, fields in moved:
             if b"rjk" in fields and b"defa" not in fields:
                 await repeating.make_next(store, Lease(queue, id, token), fields)
@@ -57,11 +59,11 @@ Moved = tuple[str, str, Fields]
 
 
 async def _move_many(
-    store: Store, queue: str, tokens: Sequence[str], lease_ms: int, host: str
+    store: Store, queue: str, tokens: Sequence[str], lease_ms: int, host: str, rate: Rate | None = None
 ) -> tuple[list[Moved], int | None]:
     """Move as many jobs as there are tokens, if there are so many, and say when to ask again."""
     keys = store.keys(queue)
-    if len(tokens) > 1:
+    if len(tokens) > 1 and rate is None:
         names = [keys.wait, keys.active, keys.prioritized, keys.events, keys.delayed, keys.meta]
         names += [keys.pc, keys.marker]
         now = store.clock()
@@ -77,16 +79,18 @@ async def _move_many(
             return some, int(due) or None
     moved: list[Moved] = []
     for token in tokens:
-        reply = await store.run(*_move(store, keys, token, lease_ms, host))
+        reply = await store.run(*_move(store, keys, token, lease_ms, host, rate))
         if not reply[0]:
             return moved, _due(reply, store.clock())
         moved.append((token, reply[1].decode(), pairs(reply[0])))
     return moved, None
 
 
-def _move(store: Store, keys: Keys, token: str, lease_ms: int, host: str) -> Call:
-    opts = msgpack.packb({"token": token, "lockDuration": lease_ms, "name": host})
-    args: list[Arg] = [keys.base, store.clock(), opts]
+def _move(store: Store, keys: Keys, token: str, lease_ms: int, host: str, rate: Rate | None = None) -> Call:
+    opts: dict[str, Any] = {"token": token, "lockDuration": lease_ms, "name": host}
+    if rate is not None:
+        opts["limiter"] = {"max": rate.max, "duration": rate.every_ms}
+    args: list[Arg] = [keys.base, store.clock(), msgpack.packb(opts)]
     return scripts.bullmq("moveToActive"), moving_keys(keys), args
 
 

@@ -28,6 +28,7 @@ from ..job import (
     NewJob,
     PublishedHandler,
     QueueInfo,
+    Rate,
     Settlement,
     State,
 )
@@ -112,10 +113,12 @@ class SqliteBackend:
 
     # Working ----------------------------------------------------------------------------------------------------
 
-    async def claim(self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+    ) -> Claimed:
         self._claims += 1
         mark = f"{self._handle}{self._claims:x}"
-        claim = partial(claiming.claim, queue=queue, limit=limit, lease_ms=lease_ms, host=host, mark=mark)
+        claim = partial(claiming.claim, queue=queue, limit=limit, lease_ms=lease_ms, host=host, mark=mark, rate=rate)
         # A copy for each try: a transaction that failed has taken nothing.
         return await self._write(lambda tx: claim(tx, admission=admission.copy()), self._hand_back)
 

@@ -11,8 +11,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..admission import Admission
-from ..job import Claim
+from ..job import Claim, Rate
 from ..seam import Claimed
+from ..window import Window
 from .rows import ACTIVE, DELAYED, JOB, PRIORITIZED, WAITING, job, token
 
 if TYPE_CHECKING:
@@ -45,12 +46,22 @@ _NEXT_NAME = _FIRST_NAME + " AND name > ?"
 _OF_NAME = """SELECT priority, rank, seq, name FROM jobs INDEXED BY jobs_ready_by_name
 WHERE queue = ? AND name = ? AND state <= 1 AND (priority, rank) > (?, ?) ORDER BY priority, rank LIMIT ?"""
 
+_WINDOW = "SELECT ends_at, used FROM windows WHERE queue = ?"
+_WRITE_WINDOW = "INSERT OR REPLACE INTO windows VALUES (?, ?, ?)"
+
 Place = tuple[int, int, int, str]
 """priority, rank, seq and name of a job in the line."""
 
 
 def claim(
-    tx: Transaction, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, mark: str
+    tx: Transaction,
+    queue: str,
+    limit: int,
+    admission: Admission,
+    lease_ms: int,
+    host: str,
+    mark: str,
+    rate: Rate | None = None,
 ) -> Claimed:
     """Take jobs for a host. `mark` must be new for each claim."""
     row = tx.queue(queue)
@@ -60,8 +71,16 @@ def claim(
     waiting = row.counts[WAITING] + row.counts[PRIORITIZED]
     if not waiting or limit <= 0:
         return Claimed([], next_due, bool(waiting))
+    if rate is not None:
+        window = Window(*tx.execute(_WINDOW, (queue,)).fetchone() or ())
+        limit = min(limit, window.left(rate, tx.now))
+        if limit <= 0:
+            return Claimed([], window.ends_at, False)
     taken = _take(tx, queue, limit, admission, (mark, tx.now + lease_ms, host, tx.now, tx.now))
     claims = [_claim(tx, row, mark) for row in taken]
+    if rate is not None and claims:
+        window.count(rate, tx.now, len(claims))
+        tx.execute(_WRITE_WINDOW, (queue, window.ends_at, window.used))
     return Claimed(claims, next_due, len(claims) == limit < waiting)
 
 

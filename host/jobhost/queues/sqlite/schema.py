@@ -12,7 +12,7 @@ from pathlib import Path
 from jobhost.errors import BackendUnavailableError
 
 APPLICATION_ID = 0x6A6F6268  # "jobh"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SQLITE_FLOOR = (3, 35)
 """RETURNING came with it."""
 
@@ -110,6 +110,14 @@ CREATE TABLE hosts (id TEXT PRIMARY KEY, started_at INTEGER NOT NULL, heartbeat_
 CREATE TABLE handlers (name TEXT PRIMARY KEY, queue TEXT NOT NULL, info BLOB NOT NULL);
 """
 
+_WINDOWS = (
+    "CREATE TABLE windows (queue TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID"
+)
+"""Of rate limits; since version 2."""
+
+_STEPS = (_TABLES.split(";\n"), [_WINDOWS])
+"""The statements that make each version out of the one before."""
+
 
 def connect_writer(path: Path, busy_ms: int) -> sqlite3.Connection:
     """Open the file for writing and create or check what is in it. Raises sqlite3.Error or BackendUnavailableError."""
@@ -143,16 +151,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged survives a power cut
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    if not _is_current(connection, path):
-        _create(connection, path)
+    if _version(connection, path) < SCHEMA_VERSION:
+        _bring_up(connection, path)
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
+def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables, or those that a later version has added."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_current(connection, path):  # another process may have been first
-            for statement in _TABLES.split(";\n"):
-                connection.execute(statement)
+        there = _version(connection, path)
+        if there < SCHEMA_VERSION:  # another process may have been first
+            for step in _STEPS[there:]:
+                for statement in step:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
@@ -161,8 +172,8 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("ROLLBACK")
 
 
-def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the tables are there and ours. Raises BackendUnavailableError if they are somebody else's."""
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Which version of our tables is there; 0 for none. Raises BackendUnavailableError if they are somebody else's."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -172,4 +183,4 @@ def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
         )
     if application != APPLICATION_ID and tables:
         raise BackendUnavailableError(f"{path} is the database of another program: give queue_url a file of its own")
-    return bool(tables)
+    return int(version) if tables else 0

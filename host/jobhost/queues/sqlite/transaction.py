@@ -72,6 +72,7 @@ class Transaction:
     def forget_queue(self, name: str) -> None:
         """Delete the row of a queue."""
         self.execute("DELETE FROM queues WHERE name = ?", (name,))
+        self.execute("DELETE FROM windows WHERE queue = ?", (name,))
         self._queues.pop(name, None)
 
     def last_seq(self) -> int:
