@@ -54,7 +54,7 @@ ROUNDS = st.lists(
 def one_by_one() -> Iterator[None]:
     """BullMQ's own scripts, a call for each job."""
 
-    async def move(store: Store, queue: str, tokens: Sequence[str], lease_ms: int, host: str) -> Any:
+    async def move(store: Store, queue: str, tokens: Sequence[str], lease_ms: int, host: str, rate: Any) -> Any:
         moved: list[Any] = []
         for token in tokens:
             reply = await store.run(*claiming._move(store, store.keys(queue), token, lease_ms, host))

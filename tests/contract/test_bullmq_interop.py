@@ -286,7 +286,9 @@ module.exports = async (job) => {
 async def test_a_processor_that_is_told_to_wait_comes_back(peer: Peer, backend: RedisBackend, tmp_path: Path) -> None:
     """`RateLimitError`: back to waiting until the queue's limit lets it begin; no attempt is used."""
     queues = {"default": {"rate_limit": {"max": 1, "every": "200ms"}, "concurrency": 4}}
-    async with hosted(backend, processors(tmp_path / "bundle", limited=RATE_LIMITED), queues=queues, **ON_REDIS) as host:
+    async with hosted(
+        backend, processors(tmp_path / "bundle", limited=RATE_LIMITED), queues=queues, **ON_REDIS
+    ) as host:
         job = await host.done(await peer.do("add", queue="default", name="limited", data=1))
         assert (result_of(job), job.attempts_made) == (2, 1)
 

@@ -14,7 +14,8 @@ from bullmq.scripts import Scripts
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import Job, Lease, NewJob, Settlement
 from jobhost.queues.redis import claiming, looking, scripts, settling, steering
-from jobhost.queues.redis.client import Client, parse_url
+from jobhost.queues.redis.address import parse_url
+from jobhost.queues.redis.client import Client
 from jobhost.queues.redis.jobs import adding_args, adding_keys, script_of
 from jobhost.queues.redis.keys import Keys
 from jobhost.queues.redis.store import Held, Store
@@ -28,7 +29,7 @@ class Recording(Store):
     """A store that sends nothing and keeps what it was asked to run."""
 
     def __init__(self) -> None:
-        super().__init__(Client(parse_url("redis://nowhere")), "bull", lambda: NOW, "handle")
+        super().__init__(Client(parse_url("redis://nowhere"), "bull"), "bull", lambda: NOW, "handle")
         self.ran: list[tuple[str, list[str], list[Any]]] = []
         job = Job("7", "q", "n", b"1", "active", 0, NOW)
         self.held[LEASE] = Held(job, {b"opts": b"{}"}, b"1")

@@ -12,7 +12,7 @@ from jobhost.errors import ConfigurationError
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import LogLine, NewJob
 from jobhost.queues.redis import RedisBackend
-from jobhost.queues.redis.client import parse_url
+from jobhost.queues.redis.address import parse_url
 
 from tests.redis_server import age, fresh_prefix, server_url
 

@@ -26,7 +26,9 @@ from ..job import (
 )
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from . import adding, claiming, listening, looking, scripts, settling, state, steering
-from .client import Client, Connection, parse_url
+from .address import parse_url
+from .client import Client
+from .connection import Connection
 from .store import Clock, Store
 
 USED = (
@@ -56,7 +58,7 @@ class RedisBackend:
     most_at_once = 32
 
     def __init__(self, url: str, prefix: str = "bull", clock: Clock = _now) -> None:
-        client = Client(parse_url(url), prepare=_load_scripts)
+        client = Client(parse_url(url), prefix, prepare=_load_scripts)
         self._store = Store(client, prefix, clock, secrets.token_hex(6))
         self._markers: dict[str, list[listening.Markers]] = {}
         self._stopping: set[asyncio.Task[None]] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..job import Lease
 from . import scripts
-from .client import Arg
+from .connection import Arg
 from .keys import Keys
 from .store import Call, Store
 

@@ -14,7 +14,7 @@ from ..outcomes import CANCELLED, stalled_error
 from ..seam import Claimed, Recovered, Renewal
 from . import repeating, scripts, settling
 from .calls import moving_keys, retaking
-from .client import Arg
+from .connection import Arg
 from .jobs import Fields, claimed_job, job_of, pairs
 from .keys import Keys
 from .store import Call, Held, Store

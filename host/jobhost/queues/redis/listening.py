@@ -16,7 +16,8 @@ from jobhost.errors import BackendUnavailableError, JobhostError
 
 from ..job import Event
 from . import looking
-from .client import Arg, Client
+from .client import Client
+from .connection import Arg
 from .jobs import pairs
 from .store import Store
 

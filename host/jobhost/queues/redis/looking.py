@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..job import STATES, Job, Json, LogLine, QueueInfo, State
 from . import scripts
-from .client import Arg
+from .connection import Arg
 from .jobs import STATES as FOUND
 from .jobs import job_of, pairs
 from .keys import Keys

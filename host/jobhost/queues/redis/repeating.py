@@ -15,7 +15,7 @@ import msgpack
 
 from ..job import Lease, LogLine
 from . import scripts, settling
-from .client import ReplyError
+from .connection import ReplyError
 from .jobs import Fields, options
 from .store import Store
 

@@ -15,7 +15,7 @@ from ..job import Json, Lease, LogLine, Settlement
 from ..outcomes import CANCELLED, dead_letter_copy
 from . import scripts
 from .calls import holding, moving_keys, retaking
-from .client import Arg
+from .connection import Arg
 from .jobs import adding_args, adding_keys, keep_jobs, options, own, stacks_with
 from .keys import Keys
 from .store import Call, Held, Store

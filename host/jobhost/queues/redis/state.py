@@ -11,7 +11,7 @@ from jobhost.errors import LeaseLostError, StateTypeError
 from ..job import HostInfo, Json, Lease, PublishedHandler
 from ..outcomes import SAFE_INTEGER
 from . import scripts
-from .client import Arg
+from .connection import Arg
 from .store import Store
 
 PAGE = 1_000

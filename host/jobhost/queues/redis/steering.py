@@ -10,7 +10,7 @@ from ..job import Job, Settlement, State, job_scope
 from ..outcomes import CANCELLED
 from ..seam import Cancelled
 from . import claiming, looking, scripts, settling
-from .client import Arg
+from .connection import Arg
 from .store import Store
 
 CHUNK = 1_000

@@ -11,7 +11,8 @@ from typing import Any
 from jobhost.errors import BackendUnavailableError
 
 from ..job import Job, Lease
-from .client import Arg, Client, ReplyError, error_of
+from .client import Client
+from .connection import Arg, ReplyError, error_of
 from .jobs import Fields
 from .keys import Keys
 from .scripts import Script
@@ -86,7 +87,7 @@ class Store:
 
     def listener(self, name: str | None = None) -> Client:
         """A connection of its own for what blocks."""
-        client = Client(self.client.address, name)
+        client = Client(self.client.address, self.prefix, name)
         self.listeners.add(client)
         return client
 
