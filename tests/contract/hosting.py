@@ -20,7 +20,7 @@ from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
-from tests.redis_server import server_url
+from tests.redis_server import prefix_of, server_url
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "bundle"
 PATIENCE = 30
@@ -32,7 +32,7 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 def make_backend(kind: str, folder: Path) -> Backend:
     if kind == "redis":
-        return RedisBackend(server_url(), f"t-{sha1(str(folder).encode()).hexdigest()[:12]}")
+        return RedisBackend(server_url(), prefix_of(f"t-{sha1(str(folder).encode()).hexdigest()[:12]}"))
     return MemoryBackend() if kind == "memory" else SqliteBackend(folder / "jobs.db")
 
 

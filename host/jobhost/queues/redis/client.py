@@ -20,8 +20,8 @@ from .finding import connect
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 """Seconds between tries to connect."""
-REPLY_TIMEOUT = 30.0
-"""Seconds for a reply to a call that does not block: a server that takes longer is as good as gone."""
+REPLY_TIMEOUT = 10.0
+"""Seconds for a reply to a call that does not block: a server that takes longer is as good as gone. Well below the half of a lease."""
 
 
 class Client:

@@ -11,7 +11,7 @@ from typing import Any
 from jobhost.errors import BackendUnavailableError
 
 from ..job import Job, Lease
-from .client import Client
+from .client import REPLY_TIMEOUT, Client
 from .connection import Arg, ReplyError, error_of
 from .jobs import Fields
 from .keys import Keys
@@ -106,7 +106,7 @@ class Store:
             return []
         connection = await self.client.connection()
         futures = [connection.call("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls]
-        replies = await self.client.reply(asyncio.gather(*futures, return_exceptions=True), 30.0)
+        replies = await self.client.reply(asyncio.gather(*futures, return_exceptions=True), REPLY_TIMEOUT)
         for index, reply in enumerate(replies):
             if isinstance(reply, ReplyError) and NO_SCRIPT in str(reply):
                 script, keys, args = calls[index]
@@ -122,7 +122,7 @@ class Store:
         connection = await self.client.connection()
         futures = [connection.call("MULTI"), *(connection.call(*command) for command in commands)]
         futures.append(connection.call("EXEC"))
-        replies = await self.client.reply(asyncio.gather(*futures, return_exceptions=True), 30.0)
+        replies = await self.client.reply(asyncio.gather(*futures, return_exceptions=True), REPLY_TIMEOUT)
         for reply in (*replies, *(replies[-1] if isinstance(replies[-1], list) else ())):
             if isinstance(reply, BackendUnavailableError):
                 raise reply
