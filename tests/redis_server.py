@@ -97,8 +97,10 @@ class Instance:
         self.url = f"redis://127.0.0.1:{self.port}"
         self._folder = folder
         self._sentinel = sentinel
+        self.bus = free_port()
+        """Of a cluster's own talk: by default the port + 10,000, which may be none."""
         if "cluster-enabled yes" in lines:
-            lines = (*lines, f"cluster-port {free_port()}")  # else it is the port + 10,000, which may be none
+            lines = (*lines, f"cluster-port {self.bus}")
         common = [f"port {self.port}", "bind 127.0.0.1", f"dir {folder}"] + ([] if sentinel else ['save ""'])
         (folder / "server.conf").write_text("\n".join([*common, *lines]) + "\n")
         self.start()

@@ -133,7 +133,7 @@ class Cluster:
         self.slot = int(first.ask("CLUSTER KEYSLOT", self.prefix))
         first.ask("CLUSTER ADDSLOTSRANGE", 0, self.slot - 1, self.slot + 1, 16383)
         second.ask("CLUSTER ADDSLOTS", self.slot)
-        first.ask("CLUSTER MEET", "127.0.0.1", second.port)
+        first.ask("CLUSTER MEET", "127.0.0.1", second.port, second.bus)
         self.ids = [node.ask("CLUSTER MYID") for node in self.nodes]
         waited_for(lambda: all(len(slots_of(node)) == 3 for node in self.nodes))
         waited_for(lambda: all(node.ask("CLUSTER INFO")["cluster_state"] == "ok" for node in self.nodes))
