@@ -84,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="jobhost-tests-") as scratch:
         gates.step("pytest", lambda: python_tests(gates, Path(scratch)))
         gates.step("Python coverage", lambda: python_coverage(gates, Path(scratch)))
+    if not gates.quick:
+        gates.step("the contract on a Redis cluster", lambda: other_redis(gates, "cluster", " and not tls"))
+        if debians := shutil.which("redis-server"):
+            gates.step("the contract on Debian's redis-server", lambda: other_redis(gates, debians))
     if node is not None:
         gates.command("Node tests", node, NODE_TESTS / "coverage.js")
     return closing(gates)
@@ -105,6 +109,15 @@ def python_tests(gates: Gates, scratch: Path) -> str | None:
     marks = ["-m", "not long"] if gates.quick else []
     # --cov-fail-under is not used: it takes lines and branches as one figure.
     return gates.run([sys.executable, "-m", "pytest", "-q", "--cov", "--cov-report=", *marks])
+
+
+def other_redis(gates: Gates, kind: str, but: str = "") -> str | None:
+    """What Redis is asked for, of another server than the one that the tests bring along."""
+    gates.env["TESTS_REDIS"] = kind
+    try:
+        return gates.run([sys.executable, "-m", "pytest", "-q", "tests/contract", "-k", f"(redis or bullmq){but}"])
+    finally:
+        del gates.env["TESTS_REDIS"]
 
 
 def python_coverage(gates: Gates, scratch: Path) -> str | None:

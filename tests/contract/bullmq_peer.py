@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ NODE_TESTS = Path(__file__).parents[1] / "node"
 
 
 class Peer:
-    """Commands of tests/node/bullmq/peer.js."""
+    """Commands of a program in tests/node/bullmq, peer.js unless another is named."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, program: str, more: Sequence[str]) -> None:
         place = urlsplit(server_url())
         node = next(word for word in launch(BundleSpec("peer", NODE_TESTS, "node")).argv if word.endswith("node"))
-        command = [node, str(NODE_TESTS / "bullmq" / "peer.js"), str(place.hostname), str(place.port), prefix]
+        command = [node, str(NODE_TESTS / "bullmq" / program), str(place.hostname), str(place.port), prefix, *more]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     async def do(self, what: str, **params: Any) -> Any:
@@ -39,6 +39,11 @@ class Peer:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": what, **params}) + "\n")
         self._process.stdin.flush()
+        return self.greeting()
+
+    def greeting(self) -> Any:
+        """What the program says next, or first of all by itself."""
+        assert self._process.stdout is not None
         answer = json.loads(self._process.stdout.readline())
         if "error" in answer:
             raise RuntimeError(answer["error"])
@@ -57,14 +62,14 @@ class Peer:
 
 
 @contextmanager
-def bullmq(prefix: str) -> Iterator[Peer]:
+def bullmq(prefix: str, program: str = "peer.js", *more: str) -> Iterator[Peer]:
     """BullMQ on the tests' server, under this prefix."""
     if not (NODE_TESTS / "node_modules" / "bullmq").is_dir():
         said = "THE npm PACKAGE bullmq IS NOT INSTALLED (npm ci in tests/node): jobhost is not tested with it"
         if os.environ.get("CI"):
             pytest.fail(said)
         pytest.skip(said)
-    peer = Peer(prefix)
+    peer = Peer(prefix, program, more)
     try:
         yield peer
     finally:

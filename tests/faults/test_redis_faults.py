@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,10 +41,12 @@ class Server:
         self.url = f"redis://127.0.0.1:{self.port}"
         self.start()
 
-    def start(self) -> None:
-        """appendfsync always: what was acknowledged is there after a kill."""
-        config = {"appendonly": "yes", "appendfsync": "always", "save": ""}
+    def start(self, **more: str) -> None:
+        """appendfsync always: what was acknowledged is there after a kill. With `more` of its options set it may answer later."""
+        config = {"appendonly": "yes", "appendfsync": "always", "save": "", **more}
         self._server = ValkeyServer(port=self.port, data_dir=self._folder, config=config, persist=True)
+        if more:
+            self._server.wait_until_ready = lambda timeout: None
         self._server.start()
 
     @property
@@ -179,6 +183,75 @@ async def test_a_server_that_takes_no_writes(
         job = await host.done(held)
         assert (result_of(job), job.attempts_made, job.stalled) == (held, 1, 0)
         await back(log)
+        assert result_of(await host.run("echo", 1)) == 1
+
+
+async def test_a_server_that_is_still_loading(backend: RedisBackend, server: Server) -> None:
+    """Fault: LOADING: it is there and reads its data, which takes a while; said in words, and waited for."""
+    gate, log = Gate(), Recorder()
+    async with serving(backend, {"gate": gate, "echo": echo}, queues=LEASE, log=log, **REDIS) as host:
+        held = await host.add("gate", attempts=1)
+        await until(lambda: gate.entered == [held])
+        server.ask("BGREWRITEAOF")  # its data as a snapshot: only one of those can be read slowly on purpose
+        await until(lambda: not server.ask("INFO", "persistence")["aof_rewrite_in_progress"])
+        server.kill()
+        server.start(**{"key-load-delay": "150000", "loading-process-events-interval-bytes": "1024"})
+        gate.open()
+        said = ""
+        with anyio.fail_after(PATIENCE):
+            while "is still loading its data" not in said:
+                await anyio.sleep(0.01)
+                try:
+                    await backend.counts("default")
+                except BackendUnavailableError as error:
+                    said = str(error)
+        job = await _done(host, held)
+        assert (result_of(job), job.attempts_made) == (held, 1)
+        await back(log)
+
+
+class Closed:
+    """Listens where a server was, closes whatever connects, and notes when."""
+
+    def __init__(self, port: int) -> None:
+        self.times: list[float] = []
+        self._port = port
+
+    async def __aenter__(self) -> Closed:
+        self._server = await asyncio.start_server(self._refuse, "127.0.0.1", self._port)
+        return self
+
+    async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.times.append(time.monotonic())
+        writer.close()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+
+@pytest.mark.long
+async def test_a_server_that_is_gone_for_a_minute(server: Server, backend: RedisBackend) -> None:
+    """C3. Fault: longer than the lease: the run goes on, its lock is taken again, it is completed once; the tries to connect are few."""
+    gate, log = Gate(), Recorder()
+    async with serving(backend, {"gate": gate, "echo": echo}, log=log, **REDIS) as host:
+        held = await host.add("gate", attempts=1)
+        await until(lambda: gate.entered == [held])
+        server.kill()
+        began = time.monotonic()
+        async with Closed(server.port) as closed:
+            await anyio.sleep(30)
+            gate.open()
+            await anyio.sleep(30)  # the fault itself
+        first = sum(at - began < 2 for at in closed.times)
+        assert 1 <= first <= 30, f"{first} tries to connect in the first two seconds"
+        assert len(closed.times) <= 240, f"{len(closed.times)} tries to connect in a minute"
+        assert len(log.of("backend.unavailable")) == 1
+        server.start()
+        job = await host.done(held)
+        assert (result_of(job), job.attempts_made, gate.entered) == (held, 1, [held])
+        await back(log)
+        assert len(log.of("backend.available")) == 1
         assert result_of(await host.run("echo", 1)) == 1
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import anyio
 import pytest
 from jobhost.errors import BackendUnavailableError, JobhostError
-from jobhost.queues.job import NewJob
+from jobhost.queues.admission import Admission
+from jobhost.queues.job import NewJob, Rate
 from jobhost.queues.seam import Backend
-from jobhost.queues.sqlite import SqliteBackend
+from jobhost.queues.sqlite import SqliteBackend, schema
 
 from tests.contract.backends import PATIENCE, add, claim, claim_one, completed, ids, opened
 
@@ -53,6 +54,26 @@ async def test_a_database_of_another_program(file: Path) -> None:
         db.execute("CREATE TABLE theirs (a)")
     db.close()
     await refused(file, "database of another program")
+
+
+async def test_a_file_of_an_older_version_is_brought_up_to_date(file: Path) -> None:
+    """What was stored stays, and what the version added works."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(file) as db:
+        for statement in schema._STEPS[0]:
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("INSERT INTO queues VALUES ('old', 1, 7, 0, 0, 0, 0, 0, 0, 0)")
+    db.close()
+    async with opened(SqliteBackend(file)) as backend:
+        assert [(one.name, one.paused) for one in await backend.queues()] == [("old", True)]
+        await add(backend, "a")
+        claimed = await backend.claim("default", 1, Admission(), 1_000, "h", Rate(1, 60_000))
+        assert len(claimed.claims) == 1
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
+    db.close()
 
 
 async def test_a_file_of_a_newer_version(file: Path) -> None:
