@@ -15,10 +15,11 @@ from .payload import stamps
 PATIENCE = 60
 
 
-def project(folder: Path, *handlers: str) -> dict[str, str]:
-    """Write a configuration on SQLite; gives the environment that its handlers want."""
+def project(folder: Path, *handlers: str, queue_url: str | None = None, prefix: str = "bull") -> dict[str, str]:
+    """Write a configuration, on SQLite unless another queue is named; gives the environment that its handlers want."""
     bundles = "".join(f'[[bundles]]\npath = "{HANDLERS / name}"\nenv = ["BENCH_LOG"]\n' for name in handlers)
-    (folder / "jobhost.toml").write_text(f'queue_url = "sqlite:///{folder}/jobs.db"\n{bundles}')
+    url = queue_url or f"sqlite:///{folder}/jobs.db"
+    (folder / "jobhost.toml").write_text(f'queue_url = "{url}"\nprefix = "{prefix}"\n{bundles}')
     return {"BENCH_LOG": str(folder / "stamps")}
 
 

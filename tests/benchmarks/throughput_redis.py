@@ -37,6 +37,7 @@ def measure(options: Options) -> list[Row]:
             "sandboxed, 8": partial(_node, url, slow, 8, PROGRAMS / "noop_processor.js"),
             "sandboxed, 50": partial(_node, url, slow, 50, PROGRAMS / "noop_processor.js"),
             "Python, 50": partial(_python, url, slow, 50),
+            "dramatiq": partial(program, "dramatiq_fill", url=url, jobs=slow),
         }
         found = in_turn(sides, options.rounds)
     node = max(found["BullMQ, 50"]["per_s"], found["BullMQ, 200"]["per_s"])
@@ -55,6 +56,7 @@ def measure(options: Options) -> list[Row]:
             "BullMQ Python",
             at_least=7,
         ),
+        Row("Redis, isolated Python", isolated["per_s"], "jobs/s", found["dramatiq"]["per_s"], "dramatiq", at_least=3),
         Row(
             "Redis, isolated Node",
             found["isolated Node"]["per_s"],

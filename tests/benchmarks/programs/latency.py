@@ -1,4 +1,7 @@
-"""Enqueues to an idle host and waits: {"folder", "jobs", "same": with the host in this process}. Prints the median latency."""
+"""Enqueues to an idle host and waits: {"folder", "jobs", "same": with the host in this process, "idle": seconds before one more}.
+
+Prints medians from enqueue to the start of the handler and to the result, and how long the job after the long idle time took to start.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ async def client(setting: dict[str, Any]) -> AsyncIterator[Client]:
 
 async def measure(setting: dict[str, Any]) -> dict[str, float]:
     log = Path(os.environ["BENCH_LOG"])
-    sent = {}
+    sent: dict[int, int] = {}
+    results: list[float] = []
     async with client(setting) as jobs:
         await jobs.enqueue("stamp", payload(-1))
         async with asyncio.timeout(20):
@@ -51,12 +55,16 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
         for n in range(setting["jobs"]):
             await asyncio.sleep(random.uniform(0.005, LONGEST_PAUSE))
             sent[n] = time.monotonic_ns()
-            await jobs.enqueue("stamp", payload(n))
-            async with asyncio.timeout(20):
-                while n not in stamps(log):
-                    await asyncio.sleep(0.005)
+            job = await jobs.enqueue("stamp", payload(n))
+            await job.result(timeout="20s")
+            results.append((time.monotonic_ns() - sent[n]) / 1e6)
+        idle = setting["jobs"]
+        await asyncio.sleep(setting.get("idle", 0))
+        sent[idle] = time.monotonic_ns()
+        await (await jobs.enqueue("stamp", payload(idle))).result(timeout="20s")
     started = stamps(log)
-    return {"p50_ms": median((started[n] - at) / 1e6 for n, at in sent.items())}
+    delays = [(started[n] - at) / 1e6 for n, at in sent.items()]
+    return {"p50_ms": median(delays[:-1]), "result_ms": median(results), "idle_ms": delays[-1]}
 
 
 def main() -> None:
