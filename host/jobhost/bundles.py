@@ -10,6 +10,7 @@ from pathlib import Path
 from jobhost_runtimes.bundle import BundleSpec, LimitSpec, PoolSpec, bundle_files
 from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.errors import ChildStartError
+from jobhost_runtimes.isolation import CONFINED, LEVELS
 from jobhost_runtimes.runtime import Runtime
 from jobhost_runtimes.services import Services
 
@@ -17,15 +18,20 @@ from .config.bundles import Bundle
 from .config.document import Config
 from .errors import ConfigurationError
 
+PROCESSES, OPEN_FILES, DISK = 32, 256, 64 * 1024 * 1024
 Trouble = Callable[[BundleSpec, ChildStartError], None]
 
 
 def bundle_specs(config: Config) -> list[tuple[Bundle, BundleSpec]]:
     """What to run, one spec for each bundle and language in it. Raises ConfigurationError where a folder is missing."""
-    return [(bundle, spec) for bundle in config.bundles for spec in _specs(bundle)]
+    return [(bundle, spec) for bundle in config.bundles for spec in _specs(bundle, _users(config.uid_range))]
 
 
-def _specs(bundle: Bundle) -> list[BundleSpec]:
+def _users(given: list[int] | None) -> tuple[int, int] | None:
+    return None if given is None else (given[0], given[1])
+
+
+def _specs(bundle: Bundle, uid_range: tuple[int, int] | None) -> list[BundleSpec]:
     root = _root(bundle)
     by_language = bundle_files(root)
     if bundle.language is not None:
@@ -43,11 +49,28 @@ def _specs(bundle: Bundle) -> list[BundleSpec]:
             interpreter=bundle.python if language == "python" else bundle.node,
             env=tuple(bundle.env),
             pool=_pool(bundle),
-            limits=LimitSpec(memory=bundle.limits.memory, grace=bundle.limits.grace / 1000),
+            limits=_limits(bundle),
             start_timeout=bundle.start_timeout / 1000,
+            read=tuple(bundle.read),
+            write=tuple(bundle.write),
+            uid_range=uid_range,
         )
         for language, files in by_language.items()
     ]
+
+
+def _limits(bundle: Bundle) -> LimitSpec:
+    """What is not set: at the levels that hold code which means harm the least that is useful, else nothing."""
+    given = bundle.limits
+    confined = bundle.isolation in CONFINED
+    return LimitSpec(
+        memory=given.memory,
+        grace=given.grace / 1000,
+        processes=given.processes or (PROCESSES if confined else None),
+        open_files=given.open_files or OPEN_FILES,
+        disk=given.disk or (DISK if confined else None),
+        network=given.network,
+    )
 
 
 def _pool(bundle: Bundle) -> PoolSpec:
@@ -79,10 +102,8 @@ def make_runtime(spec: BundleSpec, services: Services, deadlines: Deadlines, on_
         from jobhost_runtimes.in_process import InProcess
 
         return InProcess(spec, services, deadlines)
-    if spec.isolation == "process":
+    if spec.isolation in LEVELS:
         from jobhost_runtimes.pool import Pool
 
         return Pool(spec, services, deadlines, on_trouble)
-    raise ConfigurationError(
-        f"isolation {spec.isolation!r} can't be enforced by this version; it will not be run with less"
-    )
+    raise ConfigurationError(f"isolation {spec.isolation!r} is none that this version has")

@@ -12,6 +12,7 @@ from jobhost_runtimes.runtime import Runtime
 from .config.bundles import Bundle
 from .config.document import Config
 from .config.handlers import HandlerOptions, declared_options, handler_options
+from .grants import capped, refused
 
 
 @dataclass(slots=True)
@@ -134,6 +135,8 @@ def entries_of(
     problems = [Problem(_path(spec, item.file), item.line, item.error) for item in contents.problems]
     for info in contents.handlers:
         code, wrong = declared_options(info.settings)
+        wrong += refused(info, code, spec, bundle)
+        code = capped(code, spec, config)
         file = _path(spec, info.file)
         problems += [Problem(file, info.line, f"handler {info.name!r}: {text}") for text in wrong]
         if not wrong:

@@ -20,6 +20,7 @@ from .dispatch.live import Live
 from .dispatch.queue_worker import wire_context, wire_job
 from .dispatch.services import HostServices
 from .errors import UnknownJobTypeError
+from .levels import hold
 from .queues.admission import Admission
 from .queues.job import Job, Lease, NewJob
 from .queues.memory import MemoryBackend
@@ -67,6 +68,7 @@ class _Loaded:
         )
         services.on_progress = self._on_progress
         specs = bundle_specs(self._config)
+        await hold([spec for _, spec in specs], confined=True)
         self._runtimes = [make_runtime(spec, services, self._deadlines, None) for _, spec in specs]
         contents = await asyncio.gather(*(runtime.start() for runtime in self._runtimes), return_exceptions=True)
         for (bundle, spec), runtime, held in zip(specs, self._runtimes, contents, strict=True):

@@ -34,10 +34,14 @@ class PoolSpec:
 
 @dataclass(slots=True, frozen=True)
 class LimitSpec:
-    """Limits of one child. `memory` in bytes (None: no limit), `grace` in seconds."""
+    """Limits of one child. `memory` and `disk` in bytes, `grace` in seconds; None: no limit, or that of the level."""
 
     memory: int | None = 512 * 1024 * 1024
     grace: float = 5.0
+    processes: int | None = None
+    open_files: int | None = None
+    disk: int | None = None
+    network: bool | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,6 +59,11 @@ class BundleSpec:
     pool: PoolSpec = field(default_factory=PoolSpec)
     limits: LimitSpec = field(default_factory=LimitSpec)
     start_timeout: float = 30.0
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    """Paths beside the bundle that a confined child may read, or also write; absolute."""
+    uid_range: tuple[int, int] | None = None
+    """First and last user number for children, where the host is root."""
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ from .bundle import BundleSpec, Contents
 from .connection import Connection
 from .deadlines import Deadlines
 from .errors import ChildStartError
+from .isolation import confined
 from .json_text import is_json
-from .languages import launch
 from .process import Process
 from .reports import contents_of, raised
 from .run import Ending, Outcome, Run, host_error, timeout_verdict
@@ -104,7 +104,7 @@ class Child:
         )
 
     async def _start(self) -> Contents:
-        process = self._process = Process(launch(self.bundle), self.bundle, self._exited)
+        process = self._process = Process(confined(self.bundle), self.bundle, self._exited)
         self.pid = process.pid
         await self._stderr.open(process.stderr)
         connection = self._connection = Connection(self._events, self._lost)

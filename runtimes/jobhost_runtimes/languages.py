@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .bundle import BundleSpec
@@ -19,11 +19,22 @@ _HERE = Path(__file__).resolve().parent
 
 @dataclass(slots=True, frozen=True)
 class Launch:
-    """The command of a child. `pipes`: the wire is two pipes named in JOBHOST_RPC_FD, else one socket as fd 0 and 1."""
+    """The command of a child. `pipes`: the wire is two pipes named in JOBHOST_RPC_FD, else one socket as fd 0 and 1.
+
+    `reads`: files and folders it needs beside its bundle and the system. The rest is of its level: `uid` is the user it becomes,
+    `private` a folder of its own that goes with it, `inside` what follows once a sandbox stands and `filter` the calls refused there,
+    `depth` how many processes lie between the command and the interpreter.
+    """
 
     argv: list[str]
     pipes: bool
     env: dict[str, str]
+    reads: tuple[str, ...] = ()
+    uid: int | None = None
+    private: str | None = None
+    inside: list[str] = field(default_factory=list)
+    filter: bytes | None = None
+    depth: int = 0
 
 
 def launch(bundle: BundleSpec) -> Launch:
@@ -46,7 +57,16 @@ def _python(bundle: BundleSpec) -> Launch:
     lend = {name: _folder_of(name) for name in ("msgpack", "fastjsonschema")}
     boot = os.path.join(_folder_of("jobhost_sdk"), "child", "boot.py")
     # -I: no PYTHON* variables, no user site. -S: `site` is imported once the wire is safe.
-    return Launch([found, "-I", "-S", "-X", "utf8", boot, json.dumps({"lend": lend})], pipes=False, env={})
+    argv = [found, "-I", "-S", "-X", "utf8", boot, json.dumps({"lend": lend})]
+    return Launch(argv, False, {}, (*python_home(found), _folder_of("jobhost_sdk"), *lend.values()))
+
+
+def python_home(interpreter: str) -> tuple[str, ...]:
+    """Where an interpreter keeps its library: its own prefix, and that of the virtual environment it stands in."""
+    prefix = Path(interpreter).absolute().parent.parent
+    real = Path(os.path.realpath(interpreter)).parent.parent
+    environment = [str(prefix)] if (prefix / "pyvenv.cfg").is_file() else []
+    return (*environment, str(real))
 
 
 def _folder_of(package: str) -> str:
@@ -67,7 +87,8 @@ def _node(bundle: BundleSpec) -> Launch:
     if sys.platform == "linux" and (setpriv := shutil.which("setpriv")):
         # Node can't watch its wire while a handler blocks its loop; the kernel can.
         argv = [setpriv, "--pdeathsig", "KILL", "--", *argv]
-    return Launch(argv, pipes=True, env={})
+    home = Path(os.path.realpath(interpreter)).parent.parent
+    return Launch(argv, True, {}, (str(home), str(node_sdk())))
 
 
 def _wheel_node() -> str | None:

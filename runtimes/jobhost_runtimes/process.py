@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from .bundle import BundleSpec
 from .errors import ChildStartError
+from .isolation.users import users
 from .languages import Launch
 
 ALWAYS_PASSED = ("PATH", "LANG", "TZ")
@@ -38,6 +40,7 @@ class Process:
     def __init__(self, launch: Launch, bundle: BundleSpec, on_exit: Callable[[int], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
+        self._launch = launch
         self._exited = asyncio.Event()
         self.returncode: int | None = None
         environment = child_environment(bundle.env) | launch.env
@@ -47,6 +50,7 @@ class Process:
             self._popen = self._spawn(launch, environment, cwd, err)
         except OSError as error:
             os.close(self.stderr)
+            self._clear_away()
             raise ChildStartError(f"cannot start {launch.argv[0]}: {error.strerror or error}") from error
         finally:
             os.close(err)
@@ -75,15 +79,22 @@ class Process:
             return popen
         child_reads, we_write = _large_pipe()
         we_read, child_writes = _large_pipe()
+        passed = [child_reads, child_writes]
+        argv = launch.argv
+        if launch.filter is not None:
+            passed.append(readable(launch.filter))
+            argv = [*argv, "--seccomp", str(passed[-1])]
+        if launch.inside:
+            argv = [*argv, "--", *launch.inside]
         try:
             popen = subprocess.Popen(
-                launch.argv,
+                argv,
                 stdin=subprocess.DEVNULL,
                 stdout=err,
                 stderr=err,
                 env=env | {"JOBHOST_RPC_FD": f"{child_reads},{child_writes}"},
                 cwd=cwd,
-                pass_fds=(child_reads, child_writes),
+                pass_fds=passed,
                 start_new_session=True,
             )
         except OSError:
@@ -91,8 +102,8 @@ class Process:
             os.close(we_write)
             raise
         finally:
-            os.close(child_reads)
-            os.close(child_writes)
+            for descriptor in passed:
+                os.close(descriptor)
         self.wire = (we_read, we_write)
         return popen
 
@@ -120,8 +131,16 @@ class Process:
 
     def _ended(self) -> None:
         self.returncode = self._popen.wait()
+        self._clear_away()
         self._exited.set()
         self._on_exit(self.returncode)
+
+    def _clear_away(self) -> None:
+        """Give back what its level lent it."""
+        if self._launch.uid is not None:
+            users.release(self._launch.uid)
+        if self._launch.private is not None:
+            shutil.rmtree(self._launch.private, ignore_errors=True)
 
     async def wait(self, seconds: float) -> bool:
         """Wait for its end, at most so long; True if it has ended."""
@@ -166,9 +185,14 @@ class Process:
             pass  # nobody is left in it; macOS says EPERM for zombies
 
     def signal(self, number: signal.Signals) -> None:
-        """Signal the child alone."""
-        if self.returncode is None:
+        """Signal the interpreter alone: the child itself, or what runs in its sandbox."""
+        if self.returncode is not None:
+            return
+        if not self._launch.depth:
             self._popen.send_signal(number)
+        elif len(below := descendants(self.pid)) >= self._launch.depth:
+            stray = Stray(below[self._launch.depth - 1])
+            stray.signal(number)
 
 
 class Stray:
@@ -182,9 +206,13 @@ class Stray:
             pass  # it has ended, or the system has no such thing: then the group's signals have to do
 
     def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send one signal, the only one."""
         if self._pidfd >= 0:
             try:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
                 pass  # it died with the group
             os.close(self._pidfd)
@@ -200,6 +228,14 @@ def _large_pipe() -> tuple[int, int]:
     except (AttributeError, OSError):
         pass  # not Linux, or over the user's limit for pipes: smaller is only slower
     return read, write
+
+
+def readable(content: bytes) -> int:
+    """A descriptor from which this can be read once."""
+    read, write = os.pipe()
+    os.write(write, content)
+    os.close(write)
+    return read
 
 
 def descendants(pid: int) -> list[int]:

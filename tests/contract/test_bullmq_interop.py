@@ -14,7 +14,7 @@ import anyio
 import pytest
 from jobhost import Client
 from jobhost.queues.admission import Admission
-from jobhost.queues.job import NewJob, Rate
+from jobhost.queues.job import Lease, NewJob, Rate, Settlement
 from jobhost.queues.redis import RedisBackend
 
 from tests.redis_server import fresh_prefix, server_url
@@ -485,6 +485,27 @@ async def test_jobs_of_a_host_that_died_are_taken_by_bullmqs_workers_and_the_rev
         host.host.resume()
         assert result_of(await host.done(added.id)) == 7
         assert (await peer.do("job", queue="default", id=added.id))["stalledCounter"] == 1
+
+
+async def test_a_node_worker_takes_what_a_dead_host_left(peer: Peer, backend: RedisBackend) -> None:
+    """The reverse: locks that ran out are seen by BullMQ's own search; each job ends once, and counts one stall."""
+    await backend.open()
+    try:
+        ids = [one.id for one in await backend.add([NewJob("echo", b"%d" % n) for n in range(50)])]
+        held = await backend.claim("default", 50, Admission(), 1, "a host that dies")
+        assert len(held.claims) == 50
+        await peer.do("listen", queue="default")
+        await peer.do("work", queue="default", concurrency=5, opts={"stalledInterval": 100, "maxStalledCount": 1})
+        for n, id in enumerate(ids):
+            assert await peer.do("wait", queue="default", id=id) == n
+            job = await backend.get("default", id)
+            assert job is not None
+            assert (job.state, job.stalled, job.attempts_made) == ("completed", 1, 1)
+        late = Settlement(Lease("default", ids[0], held.claims[0].token), "completed", result=b'"late"')
+        assert await backend.settle([late]) == [False], "the host that was thought dead may not complete it"
+        await peer.do("rest")
+    finally:
+        await backend.close()
 
 
 async def _abandon(backend: RedisBackend, id: str) -> None:

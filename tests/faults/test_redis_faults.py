@@ -248,7 +248,7 @@ async def test_a_server_that_is_gone_for_a_minute(server: Server, backend: Redis
         assert len(closed.times) <= 240, f"{len(closed.times)} tries to connect in a minute"
         assert len(log.of("backend.unavailable")) == 1
         server.start()
-        job = await host.done(held)
+        job = await _done(host, held)
         assert (result_of(job), job.attempts_made, gate.entered) == (held, 1, [held])
         await back(log)
         assert len(log.of("backend.available")) == 1

@@ -168,15 +168,6 @@ def test_the_order_of_layers(tmp_path: Path) -> None:
     assert (config.queue_url, config.shutdown_timeout) == ("memory://", 2_000)
 
 
-@pytest.mark.parametrize("isolation", ["restricted", "sandbox"])
-def test_isolation_that_is_not_there_is_refused(isolation: str, tmp_path: Path) -> None:
-    """Isolation is never weakened: what this version can't enforce stops it."""
-    (line,) = wrong(f'[[bundles]]\npath = "h"\nisolation = "{isolation}"', tmp_path)
-    assert line.startswith(
-        f'jobhost.toml:3: bundles[0].isolation: this version cannot enforce isolation = "{isolation}"'
-    )
-
-
 def test_a_flag_keeps_the_isolation_that_the_file_gives_a_folder(tmp_path: Path) -> None:
     """Isolation is never weakened: --bundle DIR takes the settings of DIR from the file."""
     text = '[[bundles]]\npath = "h"\nenv = ["A"]\n[[bundles]]\npath = "other"'

@@ -21,6 +21,7 @@ FAILED, USAGE, UNAVAILABLE, CONFIGURATION, INTERRUPTED, NO_READER = 1, 2, 69, 78
 VERBS = {
     "init": ("init", "Write a small project to start from."),
     "serve": ("serve", "Serve queues: take jobs and run their handlers."),
+    "doctor": ("doctor", "Print what each level of isolation keeps on this machine."),
     "check": ("check", "Print everything that is wrong with configuration and handlers."),
     "handlers": ("handlers", "List the handlers of this project."),
     "run": ("run", "Run a handler once, without a queue."),

@@ -157,6 +157,8 @@ def _absolute(bundle: Bundle, base: Path) -> Bundle:
         program = getattr(bundle, key)
         if program and "/" in program:
             changed[key] = os.path.normpath(base / program)
+    for key in ("read", "write"):
+        changed[key] = [os.path.normpath(base / path) for path in getattr(bundle, key)]
     return replace(bundle, **changed)
 
 

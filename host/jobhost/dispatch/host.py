@@ -30,6 +30,7 @@ from ..catalogue import Catalogue, Entry
 from ..config.document import Config
 from ..config.queues import queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
+from ..levels import hold
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
@@ -143,6 +144,8 @@ class Host:
         self.journal = Journal(self.backend, self.backend_trouble)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
         services = HostServices(self.backend, self.journal, self.bundles.scopes, self._child_log, self._on_run_log)
+        children = [spec for _, spec in specs]
+        await hold(children, confined=True)
         self.bundles.start(specs, services)
         self._serve_queues(self._wanted_queues())
         self.spawn(self._heartbeats())
@@ -150,6 +153,7 @@ class Host:
         self.spawn(self._when_loaded())
         # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
         await self.bundles.loaded(min((spec.start_timeout for _, spec in specs), default=0.0))
+        await hold(children, confined=False)
         if self.catalogue.conflicts:
             raise ConfigurationError("\n".join(map(str, self.catalogue.conflicts)))
 

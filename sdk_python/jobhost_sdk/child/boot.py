@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import PathFinder
+from _frozen_importlib_external import spec_from_file_location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class Lender:
         if name in self._kept:
             loader: Any = self
             return ModuleSpec(name, loader, origin=folder)
-        return PathFinder.find_spec(name, [os.path.dirname(folder)])
+        # By its file: a confined child may not list the folder that the package lies in.
+        first = os.path.join(folder, "__init__.py")
+        return spec_from_file_location(name, first, submodule_search_locations=[folder])
 
     def _own_spec(self, name: str) -> ModuleSpec | None:
         for finder in sys.meta_path:

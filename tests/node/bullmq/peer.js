@@ -79,8 +79,8 @@ const DO = {
     const job = await queue(name).getJob(id);
     return job.waitUntilFinished((await events(name)).listener, ms ?? 20_000);
   },
-  work: async ({ queue: name, concurrency }) => {
-    const worker = new Worker(name, (job) => HANDLERS[job.name](job), { ...open, concurrency: concurrency ?? 1 });
+  work: async ({ queue: name, concurrency, opts }) => {
+    const worker = new Worker(name, (job) => HANDLERS[job.name](job), { ...open, concurrency: concurrency ?? 1, ...opts });
     worker.on("error", () => {});
     workers.push(worker);
     await worker.waitUntilReady();
