@@ -14,6 +14,7 @@ from pathlib import Path
 from .bundle import BundleSpec
 from .errors import ChildStartError
 
+MOVE_VARIABLE = "JOBHOST_DESCRIPTORS"
 _HERE = Path(__file__).resolve().parent
 
 
@@ -23,7 +24,8 @@ class Launch:
 
     `reads`: files and folders it needs beside its bundle and the system. The rest is of its level: `uid` is the user it becomes,
     `private` a folder of its own that goes with it, `inside` what follows once a sandbox stands and `filter` the calls refused there,
-    `depth` how many processes lie between the command and the interpreter.
+    `depth` how many processes lie between the command and the interpreter. `moves`: it puts the descriptors that MOVE_VARIABLE
+    names on 3, 4, … before anything else, since a confined Node can mark only low ones as not to be inherited.
     """
 
     argv: list[str]
@@ -35,6 +37,7 @@ class Launch:
     inside: list[str] = field(default_factory=list)
     filter: bytes | None = None
     depth: int = 0
+    moves: bool = False
 
 
 def launch(bundle: BundleSpec) -> Launch:

@@ -15,7 +15,7 @@ from pathlib import Path
 from .bundle import BundleSpec
 from .errors import ChildStartError
 from .isolation.users import users
-from .languages import Launch
+from .languages import MOVE_VARIABLE, Launch
 
 ALWAYS_PASSED = ("PATH", "LANG", "TZ")
 """Host variables every child sees. All else must be listed by the bundle: secrets live in the environment."""
@@ -83,7 +83,12 @@ class Process:
         argv = launch.argv
         if launch.filter is not None:
             passed.append(readable(launch.filter))
-            argv = [*argv, "--seccomp", str(passed[-1])]
+        # Where they will be for the interpreter.
+        numbers = range(3, 3 + len(passed)) if launch.moves else passed
+        if launch.moves:
+            env = env | {MOVE_VARIABLE: ",".join(map(str, passed))}
+        if launch.filter is not None:
+            argv = [*argv, "--seccomp", str(numbers[2])]
         if launch.inside:
             argv = [*argv, "--", *launch.inside]
         try:
@@ -92,7 +97,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=err,
                 stderr=err,
-                env=env | {"JOBHOST_RPC_FD": f"{child_reads},{child_writes}"},
+                env=env | {"JOBHOST_RPC_FD": f"{numbers[0]},{numbers[1]}"},
                 cwd=cwd,
                 pass_fds=passed,
                 start_new_session=True,

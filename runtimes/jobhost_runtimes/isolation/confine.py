@@ -53,6 +53,7 @@ def must(what: str, result: int) -> None:
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
+    move_descriptors(os.environ.pop("JOBHOST_DESCRIPTORS", ""))
     try:
         confine(settings)
         os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - to become it is the purpose
@@ -62,6 +63,18 @@ def main() -> None:
             os.write(settings["tell"], text.encode())
         print(text, file=sys.stderr, flush=True)
         os._exit(FAILED)
+
+
+def move_descriptors(numbers: str) -> None:
+    """Put descriptors on 3, 4, … in their order, to be inherited."""
+    import fcntl
+
+    high = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 64) for number in numbers.split(",") if number]
+    for number in numbers.split(","):
+        if number:
+            os.close(int(number))
+    for index, descriptor in enumerate(high):
+        os.dup2(descriptor, 3 + index)
 
 
 def confine(settings: dict[str, Any]) -> None:

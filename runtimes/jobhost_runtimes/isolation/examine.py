@@ -25,8 +25,8 @@ PATIENCE = 20
 """Seconds for a probe."""
 EVERY = ("environment", "no_new_privileges", "no_core_dumps", "open_files")
 HOSTILE = (
-    "not_root", "no_capabilities", "secrets", "files", "writing", "network", "unix_sockets", "signals", "processes_of_others",
-    "system_calls", "namespaces", "debugging", "private_folder",
+    "not_root", "no_capabilities", "secrets", "files", "permissions", "writing", "network", "unix_sockets", "signals",
+    "processes_of_others", "system_calls", "namespaces", "debugging", "private_folder",
 )  # fmt: skip
 PROMISES: dict[str, tuple[str, ...]] = {
     "process": EVERY,
@@ -43,6 +43,7 @@ WORDS = {
     "no_capabilities": "has no capabilities",
     "secrets": "reads no file that only the host's user may read",
     "files": "reads no file but its bundle, its interpreter and the system's libraries",
+    "permissions": "changes no permissions of other files",
     "writing": "writes no file but in its own folder",
     "network": "reaches no network, loopback included",
     "unix_sockets": "reaches no server by a Unix socket",

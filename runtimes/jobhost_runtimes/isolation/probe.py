@@ -80,6 +80,7 @@ def main() -> None:
         "no_capabilities": not has_capabilities(),
         "secrets": kept(lambda: open(s["secret"]).close()),
         "files": kept(lambda: open(s["file"]).close()),
+        "permissions": kept(lambda: os.chmod(s["file"], 0o644)),
         "writing": kept(lambda: write_to(s["folder"])),
         "network": kept(lambda: connect(socket.AF_INET, ("127.0.0.1", s["port"]))),
         "unix_sockets": kept(lambda: connect(socket.AF_UNIX, s["socket"])),

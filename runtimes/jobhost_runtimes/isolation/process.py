@@ -19,4 +19,4 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
         settings["reveal"] = reveal(bundle, needed(bundle, launch))
         if bundle.limits.processes is not None:
             settings["limits"]["NPROC"] = bundle.limits.processes
-    return replace(launch, argv=trampoline(settings, without_setpriv(launch.argv)), uid=uid)
+    return replace(launch, argv=trampoline(settings, without_setpriv(launch.argv)), uid=uid, moves=True)

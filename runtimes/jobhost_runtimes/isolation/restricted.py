@@ -44,6 +44,9 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
         "abi": ABI if uid is not None else ABI_WITH_SIGNALS,
         "network": network,
     }
-    settings["seccomp"] = seccomp.program(network).hex()
+    # The host's own user owns what the host owns: Landlock would let it change modes.
+    settings["seccomp"] = seccomp.program(network, metadata=uid is not None).hex()
     env = launch.env | {"TMPDIR": private, "HOME": private}
-    return replace(launch, argv=trampoline(settings, without_setpriv(launch.argv)), env=env, uid=uid, private=private)
+    return replace(
+        launch, argv=trampoline(settings, without_setpriv(launch.argv)), env=env, uid=uid, private=private, moves=True
+    )

@@ -73,6 +73,7 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
         uid=uid,
         filter=seccomp.program(network),
         depth=2,
+        moves=True,
     )
 
 

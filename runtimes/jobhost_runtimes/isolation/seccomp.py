@@ -74,6 +74,11 @@ _LOOKED_AT = {
     "x86_64": {"socket": 41, "clone": 56, "clone3": 435, "ioctl": 16},
     "aarch64": {"socket": 198, "clone": 220, "clone3": 435, "ioctl": 29},
 }
+_METADATA = {
+    "x86_64": (90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199),
+    "aarch64": (52, 53, 452, 54, 55, 88, 5, 6, 7, 14, 15, 16),
+}
+"""chmod, chown, utime, setxattr and removexattr in all their forms: Landlock has no rights for what they do."""
 MACHINES = {
     "x86_64": Machine(0xC000003E, _X86_64),
     "aarch64": Machine(0xC00000B7, _AARCH64),
@@ -88,8 +93,11 @@ def supported(machine: str | None = None) -> bool:
     return (machine or platform.machine()) in MACHINES
 
 
-def program(network: bool = False, machine: str | None = None) -> bytes:
-    """The filter as the kernel takes it. `network`: sockets of the internet may be made. Raises KeyError for other machines."""
+def program(network: bool = False, metadata: bool = True, machine: str | None = None) -> bytes:
+    """The filter as the kernel takes it. Raises KeyError for other machines.
+
+    `network`: sockets of the internet may be made. `metadata`: modes, owners and times of files may be changed.
+    """
     name = machine or platform.machine()
     numbers = _LOOKED_AT[name]
     steps: list[Step] = [
@@ -100,7 +108,8 @@ def program(network: bool = False, machine: str | None = None) -> bytes:
     ]
     if name == "x86_64":
         steps += _if(AT_LEAST, X32, [(RETURN, 0, 0, KILL)])
-    for number in sorted(MACHINES[name].numbers.values()):
+    refused = [*MACHINES[name].numbers.values(), *(() if metadata else _METADATA[name])]
+    for number in sorted(refused):
         steps += _if(EQUAL, number, [_refused(errno.EPERM)])
     steps += _if(EQUAL, numbers["clone3"], [_refused(errno.ENOSYS)])
     steps += _if(
