@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .process import descendants
+from .strays import descendants
 
 if TYPE_CHECKING:
     from .child import Child

@@ -16,12 +16,15 @@ from .bundle import BundleSpec
 from .errors import ChildStartError
 from .isolation.users import users
 from .languages import MOVE_VARIABLE, Launch
+from .strays import Stray, descendants, end_orphans, end_user
 
 ALWAYS_PASSED = ("PATH", "LANG", "TZ")
 """Host variables every child sees. All else must be listed by the bundle: secrets live in the environment."""
 PIPE_SIZE = 1024 * 1024
 TERM_TO_KILL = 0.5
 """Seconds between SIGTERM and SIGKILL."""
+_living: set[int] = set()
+"""Children of this process that were started here."""
 
 
 def child_environment(names: Iterable[str], host: dict[str, str] | None = None) -> dict[str, str]:
@@ -55,6 +58,7 @@ class Process:
         finally:
             os.close(err)
         self.pid = self._popen.pid
+        _living.add(self.pid)
         self._watch()
 
     def _spawn(self, launch: Launch, env: dict[str, str], cwd: Path, err: int) -> subprocess.Popen[bytes]:
@@ -136,6 +140,8 @@ class Process:
 
     def _ended(self) -> None:
         self.returncode = self._popen.wait()
+        _living.discard(self.pid)
+        end_orphans(_living)
         self._clear_away()
         self._exited.set()
         self._on_exit(self.returncode)
@@ -143,6 +149,7 @@ class Process:
     def _clear_away(self) -> None:
         """Give back what its level lent it."""
         if self._launch.uid is not None:
+            end_user(self._launch.uid)
             users.release(self._launch.uid)
         if self._launch.private is not None:
             shutil.rmtree(self._launch.private, ignore_errors=True)
@@ -200,30 +207,6 @@ class Process:
             stray.signal(number)
 
 
-class Stray:
-    """A process below a child, held so that its number can't have become another process's by the time it is killed."""
-
-    def __init__(self, pid: int) -> None:
-        self._pidfd = -1
-        try:
-            self._pidfd = os.pidfd_open(pid)
-        except (AttributeError, OSError):
-            pass  # it has ended, or the system has no such thing: then the group's signals have to do
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send one signal, the only one."""
-        if self._pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(self._pidfd, number)
-            except ProcessLookupError:
-                pass  # it died with the group
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-
 def _large_pipe() -> tuple[int, int]:
     read, write = os.pipe()
     try:
@@ -241,24 +224,3 @@ def readable(content: bytes) -> int:
     os.write(write, content)
     os.close(write)
     return read
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes below `pid` as the kernel lists them now, nearest first; empty where there is no /proc."""
-    found: list[int] = []
-    queue = [pid]
-    while queue:
-        parent = queue.pop(0)
-        try:
-            threads = os.listdir(f"/proc/{parent}/task")
-        except OSError:
-            continue  # it ended meanwhile, or there is no /proc
-        for thread in threads:
-            try:
-                with open(f"/proc/{parent}/task/{thread}/children") as file:
-                    children = [int(word) for word in file.read().split()]
-            except OSError:
-                continue
-            found += children
-            queue += children
-    return found

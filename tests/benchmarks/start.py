@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobhost_runtimes.process import descendants
+from jobhost_runtimes.strays import descendants
 
 from .measure import Figures, Options, Row, in_turn, program
 from .payload import payload

@@ -13,7 +13,7 @@ from jobhost.queues.job import NewJob
 from jobhost.queues.memory import MemoryBackend
 from jobhost_runtimes import backoff, memory
 from jobhost_runtimes.child import Child
-from jobhost_runtimes.process import descendants
+from jobhost_runtimes.strays import descendants
 from jobhost_sdk.wire.peer import Response
 
 from .functions import Recorder

@@ -17,7 +17,7 @@ import anyio
 import pytest
 from jobhost.queues.job import Job, NewJob
 from jobhost.queues.sqlite import SqliteBackend
-from jobhost_runtimes.process import descendants
+from jobhost_runtimes.strays import descendants
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(600)]
 KILLS = 25

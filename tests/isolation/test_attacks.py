@@ -157,7 +157,7 @@ def NOT_HELD(level: str) -> set[str]:
 async def test_the_same_as_another_user(tmp_path: Path) -> None:
     """All of this file once more, with a host that is not root."""
     uid = 65_533
-    settings = {"uid": uid, "reveal": [[str(ROOT), False], [sys.prefix, False], [sys.base_prefix, False]]}
+    settings = {"uid": uid, "reveal": [[path, False, False] for path in (str(ROOT), sys.prefix, sys.base_prefix)]}
     with tempfile.TemporaryDirectory(prefix="jh-") as home:  # short: a Unix socket's path has to be
         os.chown(home, uid, uid)
         command = [

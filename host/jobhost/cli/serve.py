@@ -67,9 +67,14 @@ def command(
     log = set_up(log_format, log_level)
     config = load_project(store, bundles, http, lambda text: log.warning("config.warning", text=text))
 
+    from jobhost_runtimes.strays import adopt_orphans, close_memory
+
     from jobhost.dispatch import collector
     from jobhost.dispatch.host import Host
 
+    close_memory()
+    if all(bundle.isolation != "none" for bundle in config.bundles):
+        adopt_orphans()  # a handler in this process may start what it likes
     host = Host(config, queues=queues or None, burst=burst, log=log)
     collector.calm()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -149,12 +149,13 @@ def readable(path: str) -> bool:
     return True
 
 
-def reveal(wanted: list[tuple[str, bool]]) -> None:
+def reveal(wanted: list[tuple[str, bool, bool]]) -> None:
     """Make paths readable in a view of the file system of this child's own: bound where only the way is barred, copied else.
 
-    `wanted`: [path, whether it may be copied].
+    `wanted`: [path, whether it may be copied, whether it may be written].
     """
-    paths = sorted({os.path.realpath(path): copied for path, copied in wanted}.items())
+    paths = sorted({os.path.realpath(path): copied for path, copied, _ in wanted}.items())
+    writable = {os.path.realpath(path) for path, _, written in wanted if written}
     barred: dict[str, list[str]] = {}
     copies: set[str] = set()
     for path, copied in paths:
@@ -188,7 +189,8 @@ def reveal(wanted: list[tuple[str, bool]]) -> None:
             source = b"/proc/self/fd/%d" % sources[path]
             must(f"showing {path}", call("mount", source, os.fsencode(path), None, MS_BIND | MS_REC, None))
             flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID
-            call("mount", None, os.fsencode(path), None, flags, None)
+            if path not in writable:
+                must(f"keeping {path} as it is", call("mount", None, os.fsencode(path), None, flags, None))
         for descriptor in sources.values():
             os.close(descriptor)
 

@@ -75,7 +75,7 @@ def _outermost(paths: Any) -> list[str]:
     return kept
 
 
-def reveal(bundle: BundleSpec, paths: list[str]) -> list[tuple[str, bool]]:
+def reveal(bundle: BundleSpec, paths: list[str]) -> list[tuple[str, bool, bool]]:
     """Paths for `reveal`: the bundle's own files may be copied, an interpreter is too large for that."""
     root = str(bundle.root if bundle.root.is_dir() else bundle.root.parent)
-    return [(path, path == root) for path in paths]
+    return [(path, path == root, path in bundle.write) for path in paths]
