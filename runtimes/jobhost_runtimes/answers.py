@@ -43,6 +43,7 @@ class Answers:
         elif problem := params_problem(method, params):
             self._refuse(request, "InvalidParamsError", problem)
         else:
+            _count(run, method)
             task = asyncio.get_running_loop().create_task(self._serve(request, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -71,6 +72,7 @@ class Answers:
             if line is None:
                 self._strike("it sent malformed log lines")
             elif run is not None:
+                _count(run, event.method)
                 self._services.log(run, line)
             else:
                 self._services.child_log(self._bundle, self._pid, line, list(runs.values()))
@@ -79,6 +81,7 @@ class Answers:
             if not is_json(value):
                 self._strike("it sent malformed progress")
             elif run is not None:
+                _count(run, event.method)
                 self._services.progress(run, value)  # type: ignore[arg-type]
         else:
             self._strike(f"it sent {STRIKES} unknown notifications")
@@ -92,3 +95,10 @@ class Answers:
         """The child is gone: nobody waits for the answers any more."""
         for task in self._tasks:
             task.cancel()
+
+
+def _count(run: Run, method: str) -> None:
+    account = run.account
+    if account is not None:
+        account.calls += 1
+        account.last_call = method

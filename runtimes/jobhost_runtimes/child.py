@@ -21,10 +21,12 @@ from .blame import Death, blame, death_error
 from .bundle import BundleSpec, Contents
 from .connection import Connection
 from .deadlines import Deadlines
+from .dossier import STACKS, dossier
 from .errors import ChildStartError
 from .isolation import confined
 from .json_text import is_json
 from .process import Process
+from .receipts import Account, Usage, frame_of
 from .reports import contents_of, raised
 from .run import Ending, Outcome, Run, host_error, timeout_verdict
 from .services import Line, Services
@@ -81,6 +83,11 @@ class Child:
         self._asked: dict[str, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._death = Death()
+        self._asked_at = 0
+        """Lines of stderr before stacks were asked for."""
+        self._usage = Usage(0)
+        self._frame = ""
+        self._bytes = (0, 0)
         self._gone = asyncio.Event()
         self.last_mark = 0.0
 
@@ -104,6 +111,7 @@ class Child:
         )
 
     async def _start(self) -> Contents:
+        began = time.monotonic()
         process = self._process = Process(confined(self.bundle), self.bundle, self._exited)
         self.pid = process.pid
         await self._stderr.open(process.stderr)
@@ -128,6 +136,8 @@ class Child:
             },
         )
         contents = contents_of(answer)
+        self._usage = Usage(process.interpreter)
+        self._frame = frame_of(self.bundle, process.pid, time.monotonic() - began)
         self._kinds = {handler.name: handler.kind for handler in contents.handlers}
         self.ready = True
         self.idle_since = time.monotonic()
@@ -183,12 +193,19 @@ class Child:
 
     def _started(self, run: Run) -> None:
         run.started = True
+        connection = self._connection
+        assert connection is not None
+        shared = len(self.runs) > 1 and not self.is_sync(run.handler)
+        run.account = Account(self._usage, connection.bytes_in, connection.bytes_out, shared)
         if run.timeout_ms:
             token = run.token
             self._tickets[token] = self._deadlines.add(token, run.timeout_ms / 1000, lambda: self._timed_out(run))
 
     def _timed_out(self, run: Run) -> None:
         if not run.ended:
+            if self.bundle.language == "python" and self._process is not None and not self.dying:
+                self._asked_at = self._stderr.lines
+                self._process.signal(STACKS)  # before anything tells the handler: where it is is what one wants to know
             self._stop_run(run, timeout_verdict(run.timeout_ms))
 
     def cancel(self, run: Run, reason: str) -> None:
@@ -230,6 +247,9 @@ class Child:
         if unstarted and (run.recalled or not run.started):
             self._finish(run, Outcome(Ending.UNSTARTED))
             return False
+        verdict = run.verdict
+        if verdict is not None and verdict.ending is Ending.TIMED_OUT:
+            self._document(run, verdict)
         if error is not None:
             self._finish(run, raised(error))
         elif is_json(result):
@@ -249,7 +269,30 @@ class Child:
                     self._started(queue[0])
             elif run in queue:
                 queue.remove(run)
+        outcome.receipt = self._receipt(run)
         run.end(outcome)
+
+    def _receipt(self, run: Run) -> bytes | None:
+        account, connection = run.account, self._connection
+        if account is None or connection is None:
+            return None
+        account.shared = account.shared or (bool(self.runs) and not self.is_sync(run.handler))
+        return account.closed(self._usage, connection.bytes_in, connection.bytes_out, self._frame)
+
+    def _document(self, run: Run, outcome: Outcome) -> None:
+        """Put what is known of an end into its error."""
+        if outcome.error is None or run.account is None:
+            return
+        limit: dict[str, Any] | None = None
+        if outcome.ending is Ending.TIMED_OUT:
+            limit = {"name": "timeout", "value_ms": run.timeout_ms}
+        elif self._death.memory is not None:
+            used, allowed = self._death.memory
+            limit = {"name": "memory", "value": allowed, "reached": used}
+        asked = self._stderr.since(self._asked_at) if limit is not None and limit["name"] == "timeout" else ()
+        lines = self._stderr.since(0)
+        found = dossier(lines, asked, self._death.returncode, run.account.last_call, limit)
+        outcome.error = {**outcome.error, "data": {"dossier": found}}
 
     def _forget(self, run: Run) -> None:
         token = run.token
@@ -354,6 +397,7 @@ class Child:
             except TimeoutError:
                 self._stderr.close()  # a grandchild holds the pipe
         if self._connection is not None:
+            self._bytes = (self._connection.bytes_in, self._connection.bytes_out)
             self._connection.close()
             self._connection = None
             self._answers.cancel()
@@ -368,6 +412,10 @@ class Child:
             self._finish_dead(run, outcome)
 
     def _finish_dead(self, run: Run, outcome: Outcome) -> None:
+        self._document(run, outcome if run.verdict is None else run.verdict)
+        if run.account is not None:
+            run.account.shared = run.account.shared or len(self.runs) > 1
+            outcome.receipt = run.account.closed(self._usage, *self._bytes, self._frame)
         self._forget(run)
         run.end(outcome)
 

@@ -196,15 +196,22 @@ class Process:
         except (ProcessLookupError, PermissionError):
             pass  # nobody is left in it; macOS says EPERM for zombies
 
+    @property
+    def interpreter(self) -> int:
+        """The process that runs handlers: the child itself, or what runs in its sandbox; 0 if that is gone."""
+        if not self._launch.depth:
+            return self.pid
+        below = descendants(self.pid)
+        return below[self._launch.depth - 1] if len(below) >= self._launch.depth else 0
+
     def signal(self, number: signal.Signals) -> None:
         """Signal the interpreter alone: the child itself, or what runs in its sandbox."""
         if self.returncode is not None:
             return
         if not self._launch.depth:
             self._popen.send_signal(number)
-        elif len(below := descendants(self.pid)) >= self._launch.depth:
-            stray = Stray(below[self._launch.depth - 1])
-            stray.signal(number)
+        elif found := self.interpreter:
+            Stray(found).signal(number)
 
 
 def _large_pipe() -> tuple[int, int]:

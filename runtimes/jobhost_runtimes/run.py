@@ -6,7 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .receipts import Account
 
 Json = bytes
 
@@ -41,6 +44,8 @@ class Outcome:
     retry: int | bool | None = None
     reason: str = ""
     suspect: bool = False
+    receipt: Json | None = None
+    """What it cost, where it ran in a child."""
 
 
 class Tokens:
@@ -69,6 +74,7 @@ class Run:
     """
 
     __slots__ = (
+        "account",
         "alone",
         "context",
         "ended",
@@ -102,6 +108,7 @@ class Run:
         self.timeout_ms = timeout_ms
         self.alone = alone
         self.tag = tag
+        self.account: Account | None = None
         self.started = False
         """As the host sees it: the run before it has been answered."""
         self.recalled = False
@@ -125,6 +132,7 @@ class Run:
         self.ended = True
         verdict = self.verdict
         if verdict is not None and not (verdict.reason == "shutdown" and outcome.ending is Ending.RETURNED):
+            verdict.receipt = outcome.receipt
             outcome = verdict
         self.on_end(self, outcome)
 

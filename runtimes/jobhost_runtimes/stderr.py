@@ -27,6 +27,8 @@ class StderrReader(asyncio.Protocol):
         self._dropped = 0
         self._transport: asyncio.ReadTransport | None = None
         self.ended = asyncio.Event()
+        self.lines = 0
+        """Lines so far."""
 
     async def open(self, descriptor: int) -> None:
         """Start reading; takes the descriptor over."""
@@ -56,9 +58,14 @@ class StderrReader(asyncio.Protocol):
         kept = list(self._tail)[-lines:]
         return "\n".join(kept)
 
+    def since(self, lines: int) -> list[str]:
+        """What has come after the first so many lines, as far as it is kept."""
+        return list(self._tail)[-min(TAIL_LINES, self.lines - lines) :] if self.lines > lines else []
+
     def _keep(self, raw: bytes) -> None:
         text = raw[:MAX_LINE].decode("utf-8", "replace").rstrip("\r")
         self._tail.append(text)
+        self.lines += 1
         now = time.monotonic()
         self._tokens = min(float(BURST), self._tokens + (now - self._refilled) * RATE)
         self._refilled = now

@@ -78,6 +78,7 @@ class World:
         self.backend = RedisBackend(server_url(), self.prefix, self.clock)
         self.backend._store.handle = "handle"
         self.said: list[Any] = []
+        self.receipt: bytes | None = None
 
     async def live(self, raw: redis.Redis, jobs: list[Any], meta: dict[Any, Any], rounds: list[Any]) -> None:
         await self.backend.open()
@@ -122,7 +123,9 @@ class World:
                 raw.delete(f"{self.prefix}:q:{one.job.id}")
             keep = Keep(count=0) if end == "kept" else Keep()
             settlements.append(
-                Settlement(Lease("q", one.job.id, one.token), "completed", result=b'{"ok":1}', keep=keep)
+                Settlement(
+                    Lease("q", one.job.id, one.token), "completed", result=b'{"ok":1}', keep=keep, receipt=self.receipt
+                )
             )
         self.said.append(await self.backend.settle(settlements))
 
@@ -156,11 +159,14 @@ def _by_job(events: Any) -> dict[Any, list[Any]]:
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(JOBS, OWN_KEEP, FACTS), max_size=14), META, ROUNDS)
-def test_many_at_once_are_as_one_after_the_other(jobs: list[Any], meta: dict[Any, Any], rounds: list[Any]) -> None:
+@given(st.lists(st.tuples(JOBS, OWN_KEEP, FACTS), max_size=14), META, ROUNDS, st.none() | st.just(b'{"pid":7}'))
+def test_many_at_once_are_as_one_after_the_other(
+    jobs: list[Any], meta: dict[Any, Any], rounds: list[Any], receipt: bytes | None
+) -> None:
     """Item by item: claims in the same order with the same locks, ends with the same replies, events, sets, counts and metrics."""
     with redis.Redis.from_url(server_url()) as raw:
         at_once, by_one = World(), World()
+        at_once.receipt = by_one.receipt = receipt
         anyio.run(at_once.live, raw, jobs, meta, rounds)
         with one_by_one():
             anyio.run(by_one.live, raw, jobs, meta, rounds)

@@ -225,7 +225,10 @@ class QueueWorker:
         if outcome.ending is RETURNED and live.refused is None and not live.lost and not live.left:
             # What nearly always happens, as `settlement` decides it.
             self._settle(
-                Settlement(live.lease, "completed", outcome.result, keep=self.settings.keep_completed), live.job
+                Settlement(
+                    live.lease, "completed", outcome.result, receipt=outcome.receipt, keep=self.settings.keep_completed
+                ),
+                live.job,
             )
             self._wake.set()
             return
@@ -242,6 +245,7 @@ class QueueWorker:
                 "lease.lost", queue=self.name, job_id=live.job.id, name=live.job.name, result="dropped"
             )
         else:
+            decided.receipt = outcome.receipt
             if decided.error is not None:
                 self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided))
             self._settle(decided, live.job)

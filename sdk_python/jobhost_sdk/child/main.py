@@ -51,6 +51,7 @@ def main(fd_in: int, fd_out: int, keep: Callable[[str], None]) -> None:
     enter_environment(keep)
     session = initialized(channel, request)
     signals.listen(session)
+    signals.tell_stacks()
     output.install(session.owner, session.options.max_log_line)
     session.linger = watcher.linger
     gc.freeze()  # what was loaded stays; the collector need not look at it again

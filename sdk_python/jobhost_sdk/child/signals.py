@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from _signal import SIGINT, SIGURG, siginterrupt, signal  # type: ignore[import-not-found]  # `signal` brings `enum`
+from _signal import SIGINT, SIGURG, SIGUSR2, siginterrupt, signal  # type: ignore[import-not-found]  # `signal` brings `enum`
 
 from .. import output
 
@@ -34,6 +34,13 @@ def listen(session: Session) -> None:
 
     signal(SIGURG, read)
     siginterrupt(SIGURG, False)
+
+
+def tell_stacks() -> None:
+    """Write the stacks of all threads to stderr when the host sends SIGUSR2, whatever they are doing, C code included."""
+    import faulthandler
+
+    faulthandler.register(SIGUSR2, file=2, all_threads=True, chain=False)
 
 
 def guard_forks(channel: Channel) -> None:

@@ -63,10 +63,51 @@ def _facts(job: Listing) -> Iterator[str]:
     yield _fact("data", job["data"])
     if job["state"] == "completed":
         yield _fact("result", "null" if job["result"] is None else job["result"])
+    if isinstance(job["receipt"], dict):
+        yield _fact("cost", _cost(job["receipt"]))
 
 
 def _fact(label: str, fact: Any) -> str:
     return f"  {label:<10}{line_of(fact)}"
+
+
+def _cost(receipt: dict[str, Any]) -> str:
+    """What the last run took. A member that another version left out is left out."""
+    told = {
+        "{} ms": receipt.get("wall_ms"),
+        "cpu {} ms": receipt.get("cpu_ms"),
+        "memory {} MiB": _mebibytes(receipt.get("memory")),
+        "{} calls": receipt.get("calls"),
+        "{} bytes in": receipt.get("received"),
+        "{} bytes out": receipt.get("sent"),
+        "child {}": receipt.get("pid"),
+        "which started in {} ms": receipt.get("start_ms"),
+        "code {}": receipt.get("code"),
+        "isolation {}": receipt.get("level"),
+    }
+    beside = ", with other runs in the child" if receipt.get("shared") else ""
+    return ", ".join(text.format(value) for text, value in told.items() if value is not None) + beside
+
+
+def _mebibytes(size: Any) -> int | None:
+    return None if not isinstance(size, int) else size >> 20
+
+
+def _dossier(dossier: dict[str, Any]) -> Iterator[str]:
+    """How a run ended that timed out or died."""
+    facts = {name: dossier.get(name) for name in ("signal", "exit_code", "limit", "last_call")}
+    yield "dossier"
+    for name, fact in facts.items():
+        if fact is not None:
+            yield _fact(name.replace("_", " "), fact)
+    for title, texts in (
+        ("stacks before its end", dossier.get("stacks")),
+        ("last lines of stderr", dossier.get("stderr")),
+    ):
+        if texts:
+            yield title
+            for text in texts:
+                yield from _block(str(text))
 
 
 def _error(error: Any) -> Iterator[str]:
@@ -84,9 +125,12 @@ def _error(error: Any) -> Iterator[str]:
     if error.get("cause"):
         yield "cause"
         yield from _block(error["cause"] if isinstance(error["cause"], str) else line_of(error["cause"]))
-    if error.get("data") is not None:
+    data = error.get("data")
+    if isinstance(data, dict) and isinstance(data.get("dossier"), dict):
+        yield from _dossier(data["dossier"])
+    elif data is not None:
         yield "error data"
-        yield from _block(line_of(error["data"]))
+        yield from _block(line_of(data))
 
 
 def _block(text: str) -> Iterator[str]:

@@ -77,7 +77,7 @@ async def _end_all(store: Store, decided: Sequence[Settlement], now: int) -> lis
 
 def _plain_keep(store: Store, one: Settlement) -> str | None:
     """`1` or `0` for a completed job that is kept for ever or not at all and changes nothing else; None for any other."""
-    if one.to != "completed" or one.receipt is not None:
+    if one.to != "completed":
         return None
     held = store.held.get(one.lease)
     keep = keep_jobs(None if held is None else options(held.fields).get("removeOnComplete"), one.keep)
@@ -92,8 +92,19 @@ def _finishing_many(
     args: list[Arg] = [keys.base, now, METRICS_POINTS]
     for index in run:
         one = decided[index]
-        args += [one.lease.id, one.lease.token, keeps[index] or "1", one.result or b"null"]
+        ours = _receipt_alone(store, one)
+        args += [one.lease.id, one.lease.token, keeps[index] or "1", one.result or b"null", ours]
     return scripts.own("finish"), [*names, keys.wait, keys.prioritized], args
+
+
+def _receipt_alone(store: Store, one: Settlement) -> bytes:
+    """Our fields of a completed job, as `_fields` makes them; its receipt as it is where there are no others."""
+    if one.receipt is None:
+        return b""
+    held = store.held.get(one.lease)
+    if held is None or b"jh" not in held.fields:
+        return b'{"receipt":%b}' % one.receipt
+    return _fields(held, one).get("jh", b"")
 
 
 async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:
@@ -228,7 +239,7 @@ def _fields(held: Held | None, one: Settlement) -> dict[str, bytes]:
     if one.receipt is not None:
         ours["receipt"] = json.loads(one.receipt)
     if ours != before:
-        changed["jh"] = json.dumps(ours, ensure_ascii=False).encode()
+        changed["jh"] = json.dumps(ours, ensure_ascii=False, separators=(",", ":")).encode()
     return changed
 
 

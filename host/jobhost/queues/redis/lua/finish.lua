@@ -2,7 +2,8 @@
 -- Completes many plain jobs in one step, as so many calls of BullMQ's moveToFinished would one after the other.
 -- Plain: no parent, no children left, no deduplication, and kept for ever or not at all.
 -- KEYS: active, stalled, events, meta, completed, metrics, wait, prioritized.
--- ARGV: prefix, now (ms), minutes of metrics, then of each job its id, its token, '1' to keep it or '0', and its result.
+-- ARGV: prefix, now (ms), minutes of metrics, then of each job its id, its token, '1' to keep it or '0', its result, and our fields
+-- of it, or '' if none of them changed.
 -- Gives for each 0, moveToFinished's negative number, or 1 where it is not plain: nothing was done with that one.
 local rcall = redis.call
 local prefix, now = ARGV[1], ARGV[2]
@@ -14,7 +15,7 @@ end
 rcall('XTRIM', KEYS[3], 'MAXLEN', '~', most)
 
 local locks, children = {}, {}
-for index = 4, #ARGV, 4 do
+for index = 4, #ARGV, 5 do
   local key = prefix .. ARGV[index]
   locks[#locks + 1] = key .. ':lock'
   children[#children + 1] = key .. ':dependencies'
@@ -27,7 +28,7 @@ local running = rcall('LLEN', KEYS[1])
 local done = 0
 local opened, gone, kept = {}, {}, {}
 
-local function finish(id, token, keep, result, lock)
+local function finish(id, token, keep, result, ours, lock)
   local key = prefix .. id
   local facts = rcall('HMGET', key, 'parentKey', 'deid', 'name', 'atm')
   if facts[1] or facts[2] or not facts[3] then return 1 end
@@ -40,7 +41,12 @@ local function finish(id, token, keep, result, lock)
   if keep == '1' then
     kept[#kept + 1] = now
     kept[#kept + 1] = id
-    rcall('HSET', key, 'atm', (facts[4] or 0) + 1, 'returnvalue', result, 'finishedOn', now)
+    local made = (facts[4] or 0) + 1
+    if ours ~= '' then
+      rcall('HSET', key, 'jh', ours, 'atm', made, 'returnvalue', result, 'finishedOn', now)
+    else
+      rcall('HSET', key, 'atm', made, 'returnvalue', result, 'finishedOn', now)
+    end
   else
     rcall('DEL', key, key .. ':logs', key .. ':processed', key .. ':failed')
   end
@@ -53,8 +59,9 @@ local function finish(id, token, keep, result, lock)
 end
 
 local ended = {}
-for index = 4, #ARGV, 4 do
-  ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], held[index / 4])
+for index = 4, #ARGV, 5 do
+  local lock = held[#ended + 1]
+  ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], ARGV[index + 4], lock)
 end
 
 -- What needs no order is done for all of them together.

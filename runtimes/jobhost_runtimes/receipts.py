@@ -1,0 +1,95 @@
+"""What a run cost: kept with its job, in JSON.
+
+`wall_ms`, `cpu_ms`, `memory` (bytes: the largest the child has been), `received` and `sent` (bytes over the wire), `calls` (of the
+child to its host), `pid`, `start_ms` (of its child), `code` (a hash of the bundle's files), `level`. The kernel counts processor time in
+ticks of 10 ms and for a whole process, so a child is looked at no more often; where other runs were in the child meanwhile, `shared`
+is true and the figures are those of all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from .bundle import BundleSpec
+
+TICK = 0.01
+"""Seconds between two looks."""
+_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Usage:
+    """Processor time and memory of one process, from /proc; zeros where there is none."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._next = 0.0
+        self._cpu = 0.0
+        self._peak = 0
+
+    def look(self, now: float) -> tuple[float, int]:
+        """Seconds of processor time so far, of ended children too, and the most memory it had at once, in bytes."""
+        if now >= self._next:
+            self._next = now + TICK
+            self._read()
+        return self._cpu, self._peak
+
+    def _read(self) -> None:
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                # Behind the name, which may hold anything in its brackets.
+                times = file.read().rpartition(b")")[2].split()[11:15]
+            with open(f"/proc/{self.pid}/status", "rb") as file:
+                status = file.read()
+        except OSError:
+            return  # it ended meanwhile: what was seen last counts
+        self._cpu = sum(map(int, times)) / _PER_SECOND
+        _, _, behind = status.partition(b"VmHWM:")
+        if behind:
+            self._peak = int(behind.split(None, 1)[0]) * 1024
+
+
+class Account:
+    """What one run is charged, opened when its handler starts."""
+
+    __slots__ = ("_began", "_cpu", "_received", "_sent", "calls", "last_call", "shared")
+
+    def __init__(self, usage: Usage, received: int, sent: int, shared: bool) -> None:
+        self._began = now = time.monotonic()
+        self._cpu = usage.look(now)[0]
+        self._received = received
+        self._sent = sent
+        self.shared = shared
+        self.calls = 0
+        self.last_call = ""
+
+    def closed(self, usage: Usage, received: int, sent: int, frame: str) -> bytes:
+        """The receipt. `frame` is what is the same for all runs of the child."""
+        now = time.monotonic()
+        cpu, peak = usage.look(now)
+        wall = (now - self._began) * 1000
+        text = (
+            f'{{"wall_ms":{wall:.2f},"cpu_ms":{(cpu - self._cpu) * 1000:.0f},"memory":{peak},"received":{received - self._received},'
+            f'"sent":{sent - self._sent},"calls":{self.calls},"shared":{"true" if self.shared else "false"},{frame}}}'
+        )
+        return text.encode()
+
+
+def frame_of(bundle: BundleSpec, pid: int, start: float) -> str:
+    """What all receipts of one child end with. `start`: seconds from the start of its process to its answer."""
+    return f'"pid":{pid},"start_ms":{start * 1000:.0f},"code":"{code_hash(bundle)}","level":"{bundle.isolation}"'
+
+
+def code_hash(bundle: BundleSpec) -> str:
+    """Twelve hexadecimal digits that change with any handler file of a bundle."""
+    root = bundle.root if bundle.root.is_dir() else bundle.root.parent
+    found = sha256()
+    for file in sorted(bundle.files):
+        found.update(file.encode() + b"\0")
+        try:
+            found.update(Path(root, file).read_bytes())
+        except OSError:
+            continue  # gone: its name counts
+    return found.hexdigest()[:12]
