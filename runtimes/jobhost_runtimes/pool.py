@@ -28,7 +28,7 @@ SWEEP = 1.0
 
 
 class Pool:
-    """The `Runtime` of a bundle with isolation `process`."""
+    """The `Runtime` of a bundle whose handlers run in children."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Pool:
         self._sync = {handler.name for handler in contents.handlers if handler.kind == "sync"}
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         self._memory.start()
+        self._keep_spares()
         return contents
 
     async def stop(self, now: bool = False) -> None:
@@ -110,8 +111,12 @@ class Pool:
     def room(self, handler: str) -> int:
         if self._stopping:
             return 0
+        if self.spec.pool.fresh:
+            spares = sum(self._free_places(child, True) for child in self._children)
+            coming = 0 if self._backoff.waiting else self._may_start() + self._starting
+            return max(0, min(self.spec.pool.children - self._busy(), spares + coming) - len(self._waiting))
         sync = handler in self._sync
-        each = 1 if sync or self.spec.pool.fresh else self.spec.pool.concurrency
+        each = 1 if sync else self.spec.pool.concurrency
         coming = 0 if self._backoff.waiting else self._may_start() + self._starting
         room = coming * each - len(self._waiting)
         for child in self._children:
@@ -132,7 +137,20 @@ class Pool:
         return max(0, min(child.depth - held, left))
 
     def _may_start(self) -> int:
-        return max(0, self.spec.pool.children - len(self._children) - self._starting)
+        # Where each run gets a fresh child, as many wait ready as may run: no job waits for an interpreter.
+        most = self.spec.pool.children * (2 if self.spec.pool.fresh else 1)
+        return max(0, most - len(self._children) - self._starting)
+
+    def _busy(self) -> int:
+        return sum(bool(child.runs) for child in self._children)
+
+    def _keep_spares(self) -> None:
+        """Have as many children ready, or on their way, as may run at once."""
+        if not self.spec.pool.fresh or self._stopping or self._backoff.waiting:
+            return
+        ready = sum(not child.runs_taken and not child.retiring for child in self._children) + self._starting
+        for _ in range(min(self.spec.pool.children - ready, self._may_start())):
+            self._start_more()
 
     # Placing ------------------------------------------------------------------------------------------------------
 
@@ -144,6 +162,8 @@ class Pool:
             self._start_more()
 
     def _place(self, run: Run) -> bool:
+        if self.spec.pool.fresh and self._busy() >= self.spec.pool.children:
+            return False
         if run.alone:
             return self._place_alone(run)
         sync = run.handler in self._sync
@@ -179,6 +199,7 @@ class Pool:
         child.execute(run)
         if self.spec.pool.fresh or child.runs_taken >= self.spec.pool.max_runs:
             child.retiring = True
+            self._keep_spares()
         if behind and len(child.runs) == 2:
             self._watch_head(child)
 
@@ -282,8 +303,11 @@ class Pool:
         if child in self._children:
             self._children.remove(child)
             self._spawn(child.stop())
-            if self._waiting or not self._children:
+            if self._waiting:
+                self._place_waiting()
+            elif not self._children:
                 self._start_more()
+            self._keep_spares()
 
     def _child_gone(self, child: Child) -> None:
         if child in self._children:
