@@ -86,6 +86,16 @@ async def test_a_teardown_that_fails_is_said_and_the_host_stops(tmp_path: Path) 
     assert log.of("host.stopped")
 
 
+async def test_a_timeout_that_nobody_can_enforce_is_said(tmp_path: Path) -> None:
+    """G2: where a handler runs in the host its timeout is a request, and the log says so."""
+    log = Recorder()
+    text = "from jobhost_sdk import handler\n@handler('h', timeout='5s')\ndef run(job, ctx): return 1\n"
+    async with hosted(MemoryBackend(), inside(tmp_path, text), log=log) as host:
+        assert result_of(await host.run("h")) == 1
+    [said] = log.of("handler.timeout_not_enforced")
+    assert (said["handler"], said["timeout_ms"]) == ("h", 5_000)
+
+
 async def test_an_asynchronous_handler_is_cancelled(store: Backend) -> None:
     """G2. Rows: timeout and cancel, of a coroutine: the await ends, what it does then is its own affair."""
     ended: list[str] = []

@@ -117,6 +117,14 @@ class Bundles:
             isolation=spec.isolation,
             handlers=[entry.name for entry in added],
         )
+        for entry in added:
+            if entry.isolation == "none" and entry.settings.timeout:
+                host.log.warning(
+                    "handler.timeout_not_enforced",
+                    handler=entry.name,
+                    timeout_ms=entry.settings.timeout,
+                    hint='a handler in the host is told to stop, and can\'t be made to: isolation = "process" would',
+                )
         host.took_in(added)
 
     def _trouble(self, spec: BundleSpec, error: ChildStartError) -> None:

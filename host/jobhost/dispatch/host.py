@@ -87,7 +87,9 @@ class Host:
         self._on_run_log = on_run_log
         self.bundles = Bundles(self)
         self.workers: dict[str, QueueWorker] = {}
-        self.claiming = asyncio.Lock()
+        self.claiming = asyncio.Semaphore()
+        self.asked = 0
+        """Places that claims under way may fill."""
         """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
         self.running_of: defaultdict[str, int] = defaultdict(int)
         """Runs under way of each handler, counted by the workers."""
@@ -140,6 +142,7 @@ class Host:
             self.config.queue_url, self.config.base_dir, self.config.prefix
         )
         await self.backend.open()
+        self.claiming = asyncio.Semaphore(self.backend.claims_at_once)
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.journal = Journal(self.backend, self.backend_trouble)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
@@ -191,6 +194,8 @@ class Host:
         for name in new:
             worker = self.workers[name] = QueueWorker(self, queue_settings(self.config, name))
             self.spawn(worker.run())
+            for _ in range(self.backend.claims_at_once - 1):
+                self.spawn(worker.help())
             self.spawn(worker.keep_leases())
             self.spawn(worker.recover_stalled())
         if new:
@@ -394,8 +399,9 @@ class Host:
             worker.drain()
         with contextlib.suppress(TimeoutError):
             # Jobs of a claim on its way are begun and handed back with the others, not left to their leases.
-            async with asyncio.timeout(CLAIMING), self.claiming:
-                pass
+            async with asyncio.timeout(CLAIMING):
+                for _ in range(self.backend.claims_at_once):
+                    await self.claiming.acquire()
         if not now:
             await self._drain()
         await self.bundles.stop(now)

@@ -55,7 +55,11 @@ class QueueWorker:
         """Runs by job id, until settled."""
         self.running = 0
         self._plans: dict[str, Plan] = {}
+        self._asked = 0
         self._wake = asyncio.Event()
+        self._help = asyncio.Event()
+        self._full = False
+        """The last claim found as much as it asked for."""
         self._due: asyncio.TimerHandle | None = None
         self._unknown_timer: asyncio.TimerHandle | None = None
         self._draining = False
@@ -85,12 +89,23 @@ class QueueWorker:
                 self.host.backend_trouble(error)
                 asyncio.get_running_loop().call_later(RETRY_PAUSE, self.poke)
 
+    async def help(self) -> None:
+        """Claim beside `run` while there is more to do than one claim at a time brings, until cancelled."""
+        while True:
+            await self._help.wait()
+            self._help.clear()
+            try:
+                while self._full and await self._claim():
+                    pass
+            except BackendUnavailableError as error:
+                self.host.backend_trouble(error)
+
     # Claiming -----------------------------------------------------------------------------------------------------
 
     async def _claim(self) -> bool:
         """Claim as much as there is room for; True if there may be more for the room that is left."""
         async with self.host.claiming:
-            room = self.settings.concurrency - self.running
+            room = self.settings.concurrency - self.running - self._asked
             if self._draining or self.paused or room <= 0:
                 return False
             admission, free = self._admission()
@@ -98,12 +113,21 @@ class QueueWorker:
             if free <= 0:
                 return False
             limit = min(room, free, self.host.backend.most_at_once)
-            claimed = await self.host.backend.claim(
-                self.name, limit, admission, self.settings.lease, self.host.id, self._rate
-            )
+            self._asked += limit
+            self.host.asked += limit
+            try:
+                claimed = await self.host.backend.claim(
+                    self.name, limit, admission, self.settings.lease, self.host.id, self._rate
+                )
+            finally:
+                self._asked -= limit
+                self.host.asked -= limit
             for claim in claimed.claims:
                 self._begin(claim)
         self.hungry = self.hungry or bool(claimed.claims)
+        self._full = len(claimed.claims) == limit
+        if self._full:
+            self._help.set()
         self._set_alarm(claimed.next_due)
         self.idle = not claimed.claims and not self.live
         if self.idle:
@@ -113,6 +137,7 @@ class QueueWorker:
     def _admission(self) -> tuple[Admission, int]:
         """Which names have how many free places now, and how many places there are in all."""
         groups: list[tuple[Iterable[str], int]] = []
+        asked = self.host.asked
         shared: dict[tuple[int, str], tuple[int, list[str]]] = {}
         for entry in self.host.catalogue.entries:
             if entry.name == "*" or not self.settings.serves(entry.name):
@@ -122,11 +147,11 @@ class QueueWorker:
             # Handlers of one runtime and kind share its places.
             key = (id(runtime), entry.kind)
             if key not in shared:
-                shared[key] = (runtime.room(entry.handler), [])
+                shared[key] = (runtime.room(entry.handler) - asked, [])
             shared[key][1].append(entry.name)
             limit = entry.settings.concurrency
             if limit is not None:
-                groups.append(((entry.name,), limit - self.host.running_of[entry.name]))
+                groups.append(((entry.name,), limit - self.host.running_of[entry.name] - asked))
         groups += [(names, room) for room, names in shared.values()]
         known = sum(max(0, room) for room, _ in shared.values())
         others = self._others()
@@ -155,9 +180,9 @@ class QueueWorker:
         wildcard = self.host.catalogue.wildcard(self.name)
         if wildcard is not None:
             assert wildcard.runtime is not None
-            room = wildcard.runtime.room(wildcard.handler)
+            room = wildcard.runtime.room(wildcard.handler) - self.host.asked
             limit = wildcard.settings.concurrency
-            return room if limit is None else min(room, limit - self.host.running_of["*"])
+            return room if limit is None else min(room, limit - self.host.running_of["*"] - self.host.asked)
         return None if self.host.all_loaded else 0
 
     def _set_alarm(self, next_due: int | None) -> None:

@@ -69,6 +69,10 @@ Cancelled = Literal["cancelled", "requested", "finished", "missing"]
 class Backend(Protocol):
     """Jobs, their leases, logs and state, in one store. Opened once, closed once; `close` is safe before and twice."""
 
+    claims_at_once: int
+    """Claims that a busy host had better have under way: where each is a round trip, one after the other would have the server wait
+    for the host and the host for the server."""
+
     most_at_once: int
     """Jobs that a host had better ask for in one claim, and again while it begins them: where a claim is a round trip, one for
     all places would have host and server wait for each other."""

@@ -48,6 +48,7 @@ class MemoryBackend:
     """Jobs in this process, gone with it."""
 
     most_at_once = 1_000
+    claims_at_once = 1
 
     def __init__(self, clock: Clock = unix_ms) -> None:
         self._clock = clock

@@ -56,6 +56,7 @@ class SqliteBackend:
     """Jobs in a file. `busy_ms`: how long to wait while another process holds the file."""
 
     most_at_once = 1_000
+    claims_at_once = 1
 
     def __init__(self, path: Path | str, clock: Clock = unix_ms, busy_ms: int = BUSY_MS) -> None:
         self._path = Path(path)
