@@ -33,7 +33,7 @@ def server() -> ValkeyServer:
     config = {"maxmemory-policy": "noeviction", "appendonly": "no", "save": ""}
     if CLUSTER:
         config |= {"cluster-enabled": "yes", "cluster-port": str(free_port())}
-    started = ValkeyServer(config=config)
+    started = ValkeyServer(port=free_port(), config=config)
     started._binary_path = Path(PROGRAM)
     started.start()
     if CLUSTER:

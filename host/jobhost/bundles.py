@@ -70,6 +70,7 @@ def _limits(bundle: Bundle) -> LimitSpec:
         open_files=given.open_files or OPEN_FILES,
         disk=given.disk or (DISK if confined else None),
         network=given.network,
+        cpu_time=given.cpu_time / 1000,
     )
 
 

@@ -31,6 +31,7 @@ EVENTS = {
     "bundle.loaded": "a bundle told its handlers",
     "bundle.start_failed": "a child of a bundle could not be started; it is tried again",
     "handler.problem": "a handler file is wrong; the rest of its bundle is served",
+    "handler.timeout_not_enforced": "a handler in the host has a timeout, which only a child could be held to",
     "child.output": "a child wrote a line that no single run can be given",
     "job.completed": "a job is done",
     "job.failed": "a job failed for good",

@@ -24,6 +24,8 @@ class Death:
     returncode: int | None = None
     violation: str | None = None
     memory: tuple[int, int] | None = None
+    cpu_time: tuple[float, float] | None = None
+    """Seconds used, seconds allowed."""
     culprit: Run | None = None
     tail: str = ""
 
@@ -48,6 +50,12 @@ def death_error(death: Death) -> dict[str, str]:
         used, limit = death.memory
         message = f"the child and its processes used {used // _MIB} MiB of memory; the limit is {limit // _MIB} MiB"
         return host_error("MemoryLimitError", _quoting(message, death.tail), "host")
+    if death.cpu_time is not None:
+        spent, most = death.cpu_time
+        message = (
+            f"the run used {spent:.1f} s of processor time; the limit is {most:g} s (cpu_time in [bundles.limits])"
+        )
+        return host_error("CpuTimeLimitError", _quoting(message, death.tail), "host")
     return host_error("ChildDied", _quoting(_manner(death), death.tail), "child")
 
 

@@ -42,6 +42,8 @@ class LimitSpec:
     open_files: int | None = None
     disk: int | None = None
     network: bool | None = None
+    cpu_time: float | None = None
+    """Seconds of processor time of one run, which has to be alone in its child to be charged."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -286,6 +286,9 @@ class Child:
         limit: dict[str, Any] | None = None
         if outcome.ending is Ending.TIMED_OUT:
             limit = {"name": "timeout", "value_ms": run.timeout_ms}
+        elif self._death.cpu_time is not None:
+            spent, most = self._death.cpu_time
+            limit = {"name": "cpu_time", "value_ms": round(most * 1000), "reached_ms": round(spent * 1000)}
         elif self._death.memory is not None:
             used, allowed = self._death.memory
             limit = {"name": "memory", "value": allowed, "reached": used}
@@ -368,6 +371,18 @@ class Child:
         if not self.dying:
             self._death.memory = (used, limit)
             self._begin_death("it used too much memory")
+
+    def cpu_of_run(self) -> float:
+        """Seconds of processor time that the one run which is under way has taken; 0 if it is not alone."""
+        started = [run for run in self.runs.values() if run.started]
+        account = started[0].account if len(started) == 1 else None
+        return 0.0 if account is None or account.shared else account.spent(self._usage)
+
+    def over_time(self, used: float, limit: float) -> None:
+        """Kill the child because its run has used more processor time than it may. Seconds."""
+        if not self.dying:
+            self._death.cpu_time = (used, limit)
+            self._begin_death("its run used too much processor time")
 
     def _begin_death(self, reason: str | None, gently: bool = False) -> None:
         if self.dying:

@@ -1,4 +1,4 @@
-"""The watch over the children's memory where the kernel keeps none for us.
+"""The watch over the children's memory and processor time where the kernel keeps none for us.
 
 Summed RSS counts shared pages once for each process, so a fork looks like a doubling. RSS is cheap (10 us a process) and only raises the
 suspicion; the proportional set size (12-18 ms) confirms it before anything is killed.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .strays import descendants
 
 if TYPE_CHECKING:
+    from .bundle import LimitSpec
     from .child import Child
 
 INTERVAL = 0.2
@@ -21,30 +22,34 @@ INTERVAL = 0.2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class MemoryWatch:
-    """Looks at each busy child's tree and calls `Child.over_memory` where it is over the limit (bytes; None: no watch)."""
+class Watch:
+    """Looks at each busy child's tree and calls `Child.over_memory`, or at its run's time `Child.over_time`, where a limit is passed."""
 
-    def __init__(self, limit: int | None, children: Callable[[], Iterable[Child]]) -> None:
-        self._limit = limit
+    def __init__(self, limits: LimitSpec, children: Callable[[], Iterable[Child]]) -> None:
+        self._limits = limits
         self._children = children
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        if self._limit is not None and os.path.exists("/proc/self/statm"):
-            self._task = asyncio.get_running_loop().create_task(self._watch(self._limit))
+        limited = self._limits.memory is not None or self._limits.cpu_time is not None
+        if limited and os.path.exists("/proc/self/statm"):
+            self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    async def _watch(self, limit: int) -> None:
+    async def _watch(self) -> None:
+        memory, cpu_time = self._limits.memory, self._limits.cpu_time
         while True:
             await asyncio.sleep(INTERVAL)
             for child in list(self._children()):
-                if child.runs and not child.dying:
-                    used = tree_memory(child.pid, limit)
-                    if used > limit:
-                        child.over_memory(used, limit)
+                if not child.runs or child.dying:
+                    continue
+                if memory is not None and (used := tree_memory(child.pid, memory)) > memory:
+                    child.over_memory(used, memory)
+                elif cpu_time is not None and (spent := child.cpu_of_run()) > cpu_time:
+                    child.over_time(spent, cpu_time)
 
 
 def tree_memory(pid: int, limit: int) -> int:

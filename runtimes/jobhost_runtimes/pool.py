@@ -17,7 +17,7 @@ from .bundle import BundleSpec, Contents
 from .child import Child
 from .deadlines import Deadlines
 from .errors import ChildStartError
-from .memory import MemoryWatch
+from .memory import Watch
 from .run import Ending, Outcome, Run
 from .services import Services
 
@@ -49,7 +49,7 @@ class Pool:
         self._backoff = StartBackoff()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._memory = MemoryWatch(bundle.limits.memory, lambda: self._children)
+        self._watch = Watch(bundle.limits, lambda: self._children)
         self._sweeper: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
 
@@ -61,7 +61,7 @@ class Pool:
         contents = await self._start_child()
         self._sync = {handler.name for handler in contents.handlers if handler.kind == "sync"}
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
-        self._memory.start()
+        self._watch.start()
         self._keep_spares()
         return contents
 
@@ -69,7 +69,7 @@ class Pool:
         self._stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._memory.stop()
+        self._watch.stop()
         self._backoff.cancel()
         while self._waiting:
             self._waiting.popleft().end(Outcome(Ending.UNSTARTED))

@@ -65,6 +65,10 @@ class Account:
         self.calls = 0
         self.last_call = ""
 
+    def spent(self, usage: Usage) -> float:
+        """Seconds of processor time so far."""
+        return usage.look(time.monotonic())[0] - self._cpu
+
     def closed(self, usage: Usage, received: int, sent: int, frame: str) -> bytes:
         """The receipt. `frame` is what is the same for all runs of the child."""
         now = time.monotonic()

@@ -185,6 +185,35 @@ async def test_a_run_that_is_handed_back_when_its_turn_has_come_uses_no_attempt(
             assert (job.state, job.attempts_made, job.error) == ("completed", 1, None)
 
 
+async def test_a_fresh_child_is_ready_before_the_job_comes(tmp_path: Path) -> None:
+    """`reuse = "never"`: each run has a child of its own, of which as many wait as may run; no more than `children` run at once."""
+    gate = str(tmp_path / "gate")
+    async with hosted(MemoryBackend(), bundle("python", only="hold", pool={"children": 2, "reuse": "never"})) as host:
+
+        def ready() -> list[Child]:
+            return [child for child in pool_of(host).children if child.ready and not child.runs_taken]
+
+        async def two_ready() -> set[int]:
+            with anyio.fail_after(PATIENCE):
+                while len(ready()) != 2:
+                    await anyio.sleep(0.01)
+            return {child.pid for child in ready()}
+
+        spares = await two_ready()
+        ids = [await host.add("hold", gate) for _ in range(3)]
+        with anyio.fail_after(PATIENCE):
+            while {child.pid for child in pool_of(host).children if child.runs} != spares:
+                await anyio.sleep(0.01)
+        others = await two_ready()
+        assert others.isdisjoint(spares)
+        assert len(pool_of(host).children) == 4
+        assert (await host.job(ids[2])).state == "waiting", "a spare is no place more"
+        Path(gate).touch()
+        for id in ids:
+            assert (await host.done(id)).state == "completed"
+        await two_ready()
+
+
 async def test_processes_that_left_the_group_die_with_the_child() -> None:
     """G2. Row: timeout: the whole tree, a process in a session of its own too."""
     table = bundle("python", limits={"grace": "100ms"})

@@ -126,6 +126,28 @@ async def test_a_dossier_of_the_memory_limit() -> None:
     assert found["limit"]["value"] == 128 << 20 < found["limit"]["reached"]
 
 
+@pytest.mark.parametrize("language", ["python", "node"])
+async def test_processor_time_is_limited(language: str, tmp_path: Path) -> None:
+    """G2. A run that spins is killed long before its timeout; one that waits is not; the error names the limit and what was used."""
+    folder = tmp_path / "b"
+    folder.mkdir()
+    if language == "python":
+        (folder / "work.py").write_text(
+            "import time\ndef handler(job, ctx):\n    while job.data: pass\n    time.sleep(1)\n"
+        )
+    else:
+        text = "module.exports = async (job) => { while (job.data); await new Promise((done) => setTimeout(done, 1000)); };\n"
+        (folder / "work.js").write_text(text)
+    table = {"path": folder, "limits": {"cpu_time": "500ms"}, "pool": {"children": 1}}
+    async with hosted(MemoryBackend(), table) as host:
+        error = error_of(await host.run("work", True, attempts=1))
+        assert (error["type"], error["origin"]) == ("CpuTimeLimitError", "host")
+        limit = error["data"]["dossier"]["limit"]
+        assert (limit["name"], limit["value_ms"]) == ("cpu_time", 500)
+        assert 500 <= limit["reached_ms"] < 5_000
+        assert (await host.run("work", False, attempts=1)).state == "completed"
+
+
 def test_stacks_are_told_from_other_lines() -> None:
     """What others print between them stays a line."""
     dump = ["Thread 0x02 (most recent call first):", '  File "b.py", line 2 in b', "", "Current thread 0x01 (most recent call first):",

@@ -32,7 +32,7 @@ class Limits(Table):
     """Limits of each child; None is no limit of ours. Sizes in bytes, times in milliseconds."""
 
     memory: int = key(units.size, default=512 * 1024 * 1024)
-    cpu_time: int | None = key(units.span, default=None)
+    cpu_time: int = key(units.span, default=60_000)
     grace: int = key(units.delay, default=5_000)
     processes: int | None = key(units.count, default=None)
     open_files: int | None = key(units.whole(16), default=None)

@@ -19,7 +19,6 @@ _WARNED = (
     "bundles.*.emits",
     "bundles.*.subscribes",
     "bundles.*.setup",
-    "bundles.*.limits.cpu_time",
     "defaults.drain_delay",
     "defaults.prefix",
     "defaults.max_age",

@@ -29,6 +29,8 @@ PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 38, 22
 SIGKILL = 9
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND, MS_RDONLY, MS_REMOUNT = 0x20000, 0x4000, 1 << 18, 0x1000, 1, 32
 MS_NOSUID, MS_NODEV = 2, 4
+MOST_COPIED = 200 * 1024 * 1024
+"""Bytes of a bundle that is copied for its child."""
 FAILED = 78
 """Exit code of what could not be given up."""
 
@@ -65,7 +67,7 @@ def main() -> None:
         os._exit(FAILED)
 
 
-def move_descriptors(numbers: str) -> None:
+def move_descriptors(numbers: str, first: int = 3) -> None:
     """Put descriptors on 3, 4, … in their order, to be inherited."""
     import fcntl
 
@@ -74,7 +76,7 @@ def move_descriptors(numbers: str) -> None:
         if number:
             os.close(int(number))
     for index, descriptor in enumerate(high):
-        os.dup2(descriptor, 3 + index)
+        os.dup2(descriptor, first + index)
 
 
 def confine(settings: dict[str, Any]) -> None:
@@ -219,7 +221,7 @@ def read_tree(path: str) -> dict[str, bytes | str]:
                     content = file.read()
                 found[relative] = content
                 total += len(content)
-                if total > 200 * 1024 * 1024:
+                if total > MOST_COPIED:
                     raise Failed(f"{path} is too large to be copied for a child: make it readable for others")
     return found
 
