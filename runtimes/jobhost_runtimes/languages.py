@@ -38,6 +38,11 @@ class Launch:
     filter: bytes | None = None
     depth: int = 0
     moves: bool = False
+    limits: dict[str, int] = field(default_factory=dict)
+    nice: int = 0
+    oom: int = 0
+    """What the host sets from outside as soon as the process is there: {name of resource.RLIMIT_…: value}, its priority, and how
+    soon it is killed when memory is short."""
 
 
 def launch(bundle: BundleSpec) -> Launch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -58,6 +59,7 @@ class Process:
         finally:
             os.close(err)
         self.pid = self._popen.pid
+        limit_from_outside(self.pid, launch)
         _living.add(self.pid)
         self._watch()
 
@@ -139,7 +141,9 @@ class Process:
         self._loop.call_soon_threadsafe(self._ended)
 
     def _ended(self) -> None:
-        self.returncode = self._popen.wait()
+        code = self._popen.wait()
+        # Of a signal inside, what stands before the interpreter makes 128 and its number, as a shell does.
+        self.returncode = 128 - code if self._launch.depth and 128 < code < 128 + signal.NSIG else code
         _living.discard(self.pid)
         end_orphans(_living)
         self._clear_away()
@@ -223,6 +227,23 @@ def _large_pipe() -> tuple[int, int]:
     except (AttributeError, OSError):
         pass  # not Linux, or over the user's limit for pipes: smaller is only slower
     return read, write
+
+
+def limit_from_outside(pid: int, launch: Launch) -> None:
+    """Set what a launch leaves to the host; the child has run nothing of its bundle yet: that waits for `initialize`."""
+    try:
+        for name, value in launch.limits.items():
+            kind = getattr(resource, f"RLIMIT_{name}")
+            hard = resource.getrlimit(kind)[1]
+            most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (most, most))
+        if launch.nice:
+            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + launch.nice)
+        if launch.oom:
+            with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+                file.write(str(launch.oom))
+    except (AttributeError, OSError):
+        return  # not Linux, a container without it, or it has ended already: its end says so
 
 
 def readable(content: bytes) -> int:

@@ -5,6 +5,7 @@ That the kernel does what it is asked is for the attacks to show.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -235,6 +236,7 @@ def test_the_probe_of_a_process_that_nothing_was_taken_from(
     settings = {"pid": os.getpid(), "variable": "GIVEN", "secret": str(tmp_path / "secret"), "file": str(tmp_path / "secret"), "port": 1,
                 "folder": str(tmp_path), "socket": str(tmp_path / "none"), "open_files": 1 << 30, "processes": 1}  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["probe.py", json.dumps(settings)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("go\n"))
     probe.main()
     found = json.loads(capsys.readouterr().out)
     could = {

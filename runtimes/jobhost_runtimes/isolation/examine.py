@@ -16,7 +16,7 @@ from pathlib import Path
 from ..bundle import BundleSpec
 from ..errors import ChildStartError
 from ..languages import Launch, python_home
-from ..process import child_environment, readable
+from ..process import child_environment, limit_from_outside, readable
 from . import LEVELS
 from .users import users
 
@@ -147,16 +147,21 @@ def _run(bundle: BundleSpec, settings: dict[str, object]) -> tuple[dict[str, boo
         if launch.inside:
             command = [*command, "--", *launch.inside]
         env = child_environment(bundle.env) | launch.env
-        done = subprocess.run(
+        started = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=env,
             pass_fds=passed,
-            timeout=PATIENCE,
             text=True,
-            check=False,
         )
+        with started:
+            limit_from_outside(started.pid, launch)
+            try:
+                out, said = started.communicate("go\n", PATIENCE)
+            finally:
+                started.kill()
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, str(error)
     finally:
@@ -167,10 +172,10 @@ def _run(bundle: BundleSpec, settings: dict[str, object]) -> tuple[dict[str, boo
         if launch.private is not None:
             shutil.rmtree(launch.private, ignore_errors=True)
     try:
-        answers: dict[str, bool] = json.loads(done.stdout.splitlines()[-1])
+        answers: dict[str, bool] = json.loads(out.splitlines()[-1])
     except (ValueError, IndexError):
-        said = done.stderr.strip().splitlines()
-        return None, said[-1] if said else f"the probe ended with code {done.returncode} and said nothing"
+        lines = said.strip().splitlines()
+        return None, lines[-1] if lines else f"the probe ended with code {started.returncode} and said nothing"
     return answers, ""
 
 
