@@ -70,11 +70,15 @@ def _python(bundle: BundleSpec) -> Launch:
 
 
 def python_home(interpreter: str) -> tuple[str, ...]:
-    """Where an interpreter keeps its library: its own prefix, and that of the virtual environment it stands in."""
+    """Where an interpreter keeps its library: its own prefix, and that of the virtual environment it stands in.
+
+    A bundle may bring a link as its interpreter: only what looks like a Python's home is one, whatever the link says.
+    """
     prefix = Path(interpreter).absolute().parent.parent
     real = Path(os.path.realpath(interpreter)).parent.parent
     environment = [str(prefix)] if (prefix / "pyvenv.cfg").is_file() else []
-    return (*environment, str(real))
+    home = [str(real)] if any(real.glob("lib*/python3*/os.py")) else []
+    return (*environment, *home)
 
 
 def _folder_of(package: str) -> str:
@@ -95,8 +99,9 @@ def _node(bundle: BundleSpec) -> Launch:
     if sys.platform == "linux" and (setpriv := shutil.which("setpriv")):
         # Node can't watch its wire while a handler blocks its loop; the kernel can.
         argv = [setpriv, "--pdeathsig", "KILL", "--", *argv]
-    home = Path(os.path.realpath(interpreter)).parent.parent
-    return Launch(argv, True, {}, (str(home), str(node_sdk())))
+    real = Path(os.path.realpath(interpreter))
+    # The program, and the libraries that some builds of it come with.
+    return Launch(argv, True, {}, (str(real), str(real.parent.parent / "lib"), str(node_sdk())))
 
 
 def _wheel_node() -> str | None:

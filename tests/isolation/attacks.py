@@ -171,8 +171,8 @@ def reads_the_environment_of_the_host(t: dict[str, Any]) -> Any:
 
 
 @attack
-def reads_the_command_of_another_process(t: dict[str, Any]) -> Any:
-    return open(f"/proc/{t['victim']}/cmdline").read() or None
+def looks_at_another_process(t: dict[str, Any]) -> Any:
+    return open(f"/proc/{t['victim']}/status").read(20)
 
 
 # Network and sockets --------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from jobhost.queues.sqlite import SqliteBackend
 from jobhost_runtimes import isolation
 from jobhost_runtimes.isolation import seccomp
 from jobhost_runtimes.isolation.examine import PROMISES, WORDS
+from jobhost_runtimes.languages import python_home
 
 from tests.contract.hosting import PATIENCE, error_of, hosted, result_of
 
@@ -295,6 +296,42 @@ async def test_an_environment_of_its_own_works_at_every_level(level: str, tmp_pa
         assert [str(problem) for problem in host.host.catalogue.problems] == []
         assert result_of(await host.run("work")) == [str(environment), "of the environment"]
         assert result_of(await host.run("ask")) == "of node_modules"
+
+
+LINKS = """
+import os
+
+def handler(job, ctx):
+    got = []
+    for name in ("shared", "file"):
+        try:
+            path = os.path.join(os.path.dirname(__file__), name)
+            got.append(os.listdir(path) if os.path.isdir(path) else open(path).read())
+        except OSError:
+            pass
+    return got
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_links_of_a_bundle_lead_nowhere(level: str, tmp_path: Path) -> None:
+    """Whoever writes a bundle could link to anything: neither a folder nor a file nor an interpreter's home is granted by a link."""
+    private = tmp_path / "private"
+    (private / "bin").mkdir(parents=True)
+    (private / "key").write_text("secret")
+    (private / "bin" / "tool").symlink_to(os.path.realpath(sys.executable))
+    table = bundle(tmp_path / "b", level, LINKS)
+    (tmp_path / "b" / "shared").symlink_to(private)
+    (tmp_path / "b" / "file").symlink_to(private / "key")
+    (tmp_path / "b" / "node_modules").symlink_to(private)
+    async with hosted(MemoryBackend(), table) as host:
+        assert result_of(await host.run("work")) == []
+    tool = private / "bin" / "tool"
+    tool.unlink()
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    (tmp_path / "b" / "python").symlink_to(tool)
+    assert str(private) not in python_home(str(tmp_path / "b" / "python"))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -45,20 +45,15 @@ def without_setpriv(argv: list[str]) -> list[str]:
 
 
 def needed(bundle: BundleSpec, launch: Launch) -> list[str]:
-    """What a child has to read beside the system's own: bundle, interpreter, SDK. Real paths, without what others contain."""
+    """What a child has to read beside the system's own: bundle, interpreter, SDK; without what others contain.
+
+    Links in the bundle are not followed: whoever wrote it could name any place. `read` grants where they lead.
+    """
     root = bundle.root if bundle.root.is_dir() else bundle.root.parent
     paths = [str(root), *launch.reads, *bundle.read, *bundle.write]
-    paths += _linked(root)
     if bundle.language == "node":
         paths += _packages_above(root)
-    return _outermost(os.path.abspath(path) for path in paths)
-
-
-def _linked(root: Path) -> list[str]:
-    """Where links at the top of the bundle lead: `node_modules` is often one, and so is a shared folder."""
-    return [
-        os.path.realpath(entry.path) for entry in os.scandir(root) if entry.is_symlink() and os.path.exists(entry.path)
-    ]
+    return _outermost(os.path.abspath(path) for path in paths if os.path.exists(path))
 
 
 def _packages_above(root: Path) -> list[str]:

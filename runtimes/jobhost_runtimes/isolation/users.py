@@ -24,7 +24,7 @@ class Users:
         with self._lock:
             for step in range(count):
                 uid = first + (os.getpid() * 37 + self._next + step) % count
-                if uid not in self._taken:
+                if uid not in self._taken and not _in_use(uid):
                     self._next += step + 1
                     self._taken.add(uid)
                     return uid
@@ -33,6 +33,14 @@ class Users:
     def release(self, uid: int) -> None:
         with self._lock:
             self._taken.discard(uid)
+
+
+def _in_use(uid: int) -> bool:
+    """Whether somebody else's processes are this user's: another host's children may be."""
+    try:
+        return any(entry.name.isdigit() and entry.stat().st_uid == uid for entry in os.scandir("/proc"))
+    except OSError:
+        return False  # one ended meanwhile, or there is no /proc
 
 
 users = Users()
