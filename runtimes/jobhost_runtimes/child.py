@@ -86,7 +86,7 @@ class Child:
         self._asked_at = 0
         """Lines of stderr before stacks were asked for."""
         self._usage = Usage(0)
-        self._frame = ""
+        self._frame = b""
         self._bytes = (0, 0)
         self._gone = asyncio.Event()
         self.last_mark = 0.0
@@ -195,7 +195,8 @@ class Child:
         run.started = True
         connection = self._connection
         assert connection is not None
-        shared = len(self.runs) > 1 and not self.is_sync(run.handler)
+        # Of sync handlers the others in the child wait.
+        shared = len(self.runs) > 1 and not self._sync_queue
         run.account = Account(self._usage, connection.bytes_in, connection.bytes_out, shared)
         if run.timeout_ms:
             token = run.token
@@ -276,7 +277,8 @@ class Child:
         account, connection = run.account, self._connection
         if account is None or connection is None:
             return None
-        account.shared = account.shared or (bool(self.runs) and not self.is_sync(run.handler))
+        if self.runs and not account.shared and not self.is_sync(run.handler):
+            account.shared = True
         return account.closed(self._usage, connection.bytes_in, connection.bytes_out, self._frame)
 
     def _document(self, run: Run, outcome: Outcome) -> None:

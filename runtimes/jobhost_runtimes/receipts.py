@@ -69,21 +69,26 @@ class Account:
         """Seconds of processor time so far."""
         return usage.look(time.monotonic())[0] - self._cpu
 
-    def closed(self, usage: Usage, received: int, sent: int, frame: str) -> bytes:
+    def closed(self, usage: Usage, received: int, sent: int, frame: bytes) -> bytes:
         """The receipt. `frame` is what is the same for all runs of the child."""
         now = time.monotonic()
         cpu, peak = usage.look(now)
-        wall = (now - self._began) * 1000
-        text = (
-            f'{{"wall_ms":{wall:.2f},"cpu_ms":{(cpu - self._cpu) * 1000:.0f},"memory":{peak},"received":{received - self._received},'
-            f'"sent":{sent - self._sent},"calls":{self.calls},"shared":{"true" if self.shared else "false"},{frame}}}'
+        return b'{"wall_ms":%.2f,"cpu_ms":%d,"memory":%d,"received":%d,"sent":%d,"calls":%d,"shared":%b,%b}' % (
+            (now - self._began) * 1000,
+            (cpu - self._cpu) * 1000 + 0.5,
+            peak,
+            received - self._received,
+            sent - self._sent,
+            self.calls,
+            b"true" if self.shared else b"false",
+            frame,
         )
-        return text.encode()
 
 
-def frame_of(bundle: BundleSpec, pid: int, start: float) -> str:
+def frame_of(bundle: BundleSpec, pid: int, start: float) -> bytes:
     """What all receipts of one child end with. `start`: seconds from the start of its process to its answer."""
-    return f'"pid":{pid},"start_ms":{start * 1000:.0f},"code":"{code_hash(bundle)}","level":"{bundle.isolation}"'
+    text = f'"pid":{pid},"start_ms":{start * 1000:.0f},"code":"{code_hash(bundle)}","level":"{bundle.isolation}"'
+    return text.encode()
 
 
 def code_hash(bundle: BundleSpec) -> str:
