@@ -21,14 +21,15 @@ def refused(info: HandlerInfo, code: HandlerOptions, spec: BundleSpec, bundle: B
 
     Without grants a confined bundle gets each file's stem as the name of a job, and the queue `default`.
     """
-    if spec.isolation not in CONFINED or bundle.job == "*":
+    if spec.isolation not in CONFINED:
         return []
+    every = bundle.job == "*"  # its queues are those of the bundle, if that names any
     wrong = []
     names = [PurePath(info.file).stem] if bundle.names is None else bundle.names
-    if not _granted(info.name, names):
+    if not every and not _granted(info.name, names):
         wrong.append(f'the name is not granted: names = ["{info.name}"] in [[bundles]] would allow it')
     queue = code.queue or "default"
-    if not _granted(queue, ["default"] if bundle.queues is None else bundle.queues):
+    if not (every and bundle.queues) and not _granted(queue, ["default"] if bundle.queues is None else bundle.queues):
         wrong.append(f'the queue {queue!r} is not granted: queues = ["{queue}"] in [[bundles]] would allow it')
     return wrong
 

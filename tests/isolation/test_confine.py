@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobhost_runtimes.errors import ChildStartError
 from jobhost_runtimes.isolation import confine, probe
 from jobhost_runtimes.isolation.users import Users
 
@@ -221,7 +222,7 @@ def test_users_are_given_once() -> None:
     users = Users()
     taken = [users.take((100, 102)) for _ in range(3)]
     assert sorted(taken) == [100, 101, 102]
-    with pytest.raises(OSError, match="all 3 users of uid_range are in use: widen it"):
+    with pytest.raises(ChildStartError, match="all 3 users of uid_range are in use: widen it"):
         users.take((100, 102))
     users.release(101)
     assert users.take((100, 102)) == 101

@@ -270,6 +270,42 @@ async def test_names_and_queues_are_granted(level: str, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("level", LEVELS)
+async def test_one_handler_for_all_jobs_gets_no_queue_that_is_not_granted(level: str, tmp_path: Path) -> None:
+    """A processor of a whole queue: which one is the bundle's to say, not its code's."""
+    table = bundle(tmp_path / "b", level, NAMED) | {"job": "*"}
+    async with hosted(MemoryBackend(), table) as host:
+        assert host.host.catalogue.entries == []
+        assert 'queues = ["billing"]' in " ".join(map(str, host.host.catalogue.problems))
+    async with hosted(MemoryBackend(), table | {"queues": ["images"]}) as host:
+        assert [(entry.name, entry.queue) for entry in host.host.catalogue.entries] == [("*", "images")]
+
+
+INSIDE = """
+import os
+
+def handler(job, ctx):
+    here = os.path.dirname(__file__)
+    open(os.path.join(here, "out", "written"), "w").write("x")
+    try:
+        open(os.path.join(here, "beside"), "w")
+    except OSError:
+        return "held"
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_a_folder_of_the_bundle_can_be_granted_for_writing(level: str, tmp_path: Path) -> None:
+    """It alone: the files beside it stay as they are."""
+    table = bundle(tmp_path / "b", level, INSIDE)
+    out = tmp_path / "b" / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    async with hosted(MemoryBackend(), table | {"write": [str(out)]}) as host:
+        assert result_of(await host.run("work")) == "held"
+    assert (out / "written").read_text() == "x"
+
+
 WHERE = """
 import sys, helper
 

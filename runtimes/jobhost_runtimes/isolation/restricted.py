@@ -25,11 +25,11 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
             f'isolation = "restricted" is not there for {os.uname().machine}: x86_64 and aarch64 have it'
         )
     settings = base(bundle)
-    private = tempfile.mkdtemp(prefix="jobhost-child-")
     paths = needed(bundle, launch)
-    uid = None
-    if os.geteuid() == 0:
-        uid = settings["uid"] = users.take(bundle.uid_range)
+    uid = users.take(bundle.uid_range) if os.geteuid() == 0 else None
+    private = tempfile.mkdtemp(prefix="jobhost-child-")
+    if uid is not None:
+        settings["uid"] = uid
         os.chown(private, uid, uid)
         settings["reveal"] = reveal(bundle, paths)
         if bundle.limits.processes is not None:

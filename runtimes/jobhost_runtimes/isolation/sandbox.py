@@ -28,7 +28,6 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
             f'isolation = "sandbox" is not there for {os.uname().machine}: x86_64 and aarch64 have it'
         )
     settings = base(bundle)
-    settings["limits"].pop("FSIZE", None)
     paths = needed(bundle, launch)
     uid = None
     if os.geteuid() == 0:
@@ -54,9 +53,10 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
     command += _system(SYSTEM_FILES if not network else (*SYSTEM_FILES, *NETWORK_FILES))
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(SHARED_MEMORY), "--tmpfs", "/dev/shm"]  # noqa: S108 - of the sandbox
     command += ["--size", str(disk), "--tmpfs", PRIVATE]
-    writable = {os.path.abspath(path) for path in bundle.write}
     for path in paths:
-        command += ["--bind" if path in writable else "--ro-bind", path, path]
+        command += ["--ro-bind", path, path]
+    for path in filter(os.path.exists, bundle.write):  # one may lie in what is bound above
+        command += ["--bind", path, path]
     command += ["--remount-ro", "/dev", "--remount-ro", "/"]
     root = bundle.root if bundle.root.is_dir() else bundle.root.parent
     command += ["--chdir", str(root)]

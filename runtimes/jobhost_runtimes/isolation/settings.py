@@ -73,4 +73,5 @@ def _outermost(paths: Any) -> list[str]:
 def reveal(bundle: BundleSpec, paths: list[str]) -> list[tuple[str, bool, bool]]:
     """Paths for `reveal`: the bundle's own files may be copied, an interpreter is too large for that."""
     root = str(bundle.root if bundle.root.is_dir() else bundle.root.parent)
-    return [(path, path == root, path in bundle.write) for path in paths]
+    inside = [path for path in bundle.write if path not in paths and os.path.exists(path)]
+    return [(path, path == root, path in bundle.write) for path in (*paths, *inside)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
+from ..errors import ChildStartError
+
 FIRST, LAST = 61_184, 65_519
 """Where no range is set: the one that systemd's dynamic users are of, which no packaged user has."""
 
@@ -18,7 +20,7 @@ class Users:
         self._lock = threading.Lock()
 
     def take(self, given: tuple[int, int] | None) -> int:
-        """The next free one of a range. Several hosts begin at different places of it."""
+        """The next free one of a range. Several hosts begin at different places of it. Raises ChildStartError if none is free."""
         first, last = given or (FIRST, LAST)
         count = last - first + 1
         with self._lock:
@@ -28,7 +30,7 @@ class Users:
                     self._next += step + 1
                     self._taken.add(uid)
                     return uid
-        raise OSError(f"all {count} users of uid_range are in use: widen it")
+        raise ChildStartError(f"all {count} users of uid_range are in use: widen it")
 
     def release(self, uid: int) -> None:
         with self._lock:
