@@ -228,6 +228,14 @@ def test_users_are_given_once() -> None:
     assert users.take((100, 102)) == 101
 
 
+def test_a_user_that_others_have_in_use_is_passed_over() -> None:
+    """Two hosts that are root on one machine: neither ends the other's children with its own."""
+    mine = os.geteuid()
+    assert Users().take((mine, mine + 1)) == mine + 1
+    with pytest.raises(ChildStartError, match="all 1 users"):
+        Users().take((mine, mine))
+
+
 def test_the_probe_of_a_process_that_nothing_was_taken_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

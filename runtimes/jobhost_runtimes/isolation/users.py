@@ -40,9 +40,17 @@ class Users:
 def _in_use(uid: int) -> bool:
     """Whether somebody else's processes are this user's: another host's children may be."""
     try:
-        return any(entry.name.isdigit() and entry.stat().st_uid == uid for entry in os.scandir("/proc"))
+        names = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return False  # one ended meanwhile, or there is no /proc
+        return False  # there is no /proc
+    return any(_owner(name) == uid for name in names)
+
+
+def _owner(process: str) -> int | None:
+    try:
+        return os.stat(f"/proc/{process}").st_uid
+    except OSError:
+        return None  # it ended meanwhile
 
 
 users = Users()
