@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 RETURNED = Ending.RETURNED
 UNKNOWN_EVERY = 1.0
 """Seconds between looks for jobs of unknown names while every handler is busy."""
+TURNS = 3
+"""Turns of the loop that the jobs of one claim have for themselves. A server answers claims that lie before it at once; were their jobs
+begun together too, they would end and be settled together, and host and server would wait for each other for ever after. This way the
+server works on one claim's settlements while the host works on the next one's jobs."""
 MOST_TOLD = 4096
 """Characters of an error that the job's log keeps."""
 MOST_PLANS = 10_000
@@ -58,6 +62,7 @@ class QueueWorker:
         self._asked = 0
         self._wake = asyncio.Event()
         self._help = asyncio.Event()
+        self._beginning = asyncio.Lock()
         self._full = False
         """The last claim found as much as it asked for."""
         self._due: asyncio.TimerHandle | None = None
@@ -113,19 +118,24 @@ class QueueWorker:
             if free <= 0:
                 return False
             limit = min(room, free, self.host.backend.most_at_once)
-            self._asked += limit
-            self.host.asked += limit
+            self._ask(limit)
             try:
                 claimed = await self.host.backend.claim(
                     self.name, limit, admission, self.settings.lease, self.host.id, self._rate
                 )
+                await self._beginning.acquire()
             finally:
-                self._asked -= limit
-                self.host.asked -= limit
-            for claim in claimed.claims:
-                self._begin(claim)
+                self._ask(-limit)
+            self._full = len(claimed.claims) == limit
+            try:
+                for claim in claimed.claims:
+                    self._begin(claim)
+                if self._full and self.host.backend.claims_at_once > 1:
+                    for _ in range(TURNS):
+                        await asyncio.sleep(0)
+            finally:
+                self._beginning.release()
         self.hungry = self.hungry or bool(claimed.claims)
-        self._full = len(claimed.claims) == limit
         if self._full:
             self._help.set()
         self._set_alarm(claimed.next_due)
@@ -133,6 +143,11 @@ class QueueWorker:
         if self.idle:
             self.host.queue_idle()
         return len(claimed.claims) == limit or claimed.more
+
+    def _ask(self, places: int) -> None:
+        """Places that a claim under way may fill, here and in the host."""
+        self._asked += places
+        self.host.asked += places
 
     def _admission(self) -> tuple[Admission, int]:
         """Which names have how many free places now, and how many places there are in all."""
@@ -256,6 +271,8 @@ class QueueWorker:
                 live.job,
             )
             self._wake.set()
+            if self._full:
+                self._help.set()
             return
         if live.left:
             self._forget(live)  # it waits for its children, and whoever takes it next goes on

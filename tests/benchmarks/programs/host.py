@@ -128,7 +128,7 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
         "path": HANDLERS / handler,
         "env": ["BENCH_LOG"],
         "isolation": setting["isolation"],
-        "pool": {"children": 2, "max_runs": 10_000_000, "concurrency": 64},
+        "pool": {"children": 2, "max_runs": 10_000_000, "concurrency": max(64, setting["concurrency"] // 2)},
     }
     queues = {"default": {"concurrency": setting["concurrency"]}}
     url = setting.get("url", "memory://")

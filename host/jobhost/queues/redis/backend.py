@@ -56,7 +56,7 @@ class RedisBackend:
     """The `Backend` of `redis://` and `rediss://`. `prefix`: BullMQ's key prefix."""
 
     most_at_once = 32
-    claims_at_once = 2
+    claims_at_once = 3
 
     def __init__(self, url: str, prefix: str = "bull", clock: Clock = _now) -> None:
         client = Client(parse_url(url), prefix, prepare=_load_scripts)
