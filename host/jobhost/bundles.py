@@ -19,7 +19,7 @@ from .config.document import Config
 from .errors import ConfigurationError
 
 PROCESSES, OPEN_FILES, DISK = 32, 256, 64 * 1024 * 1024
-Trouble = Callable[[BundleSpec, ChildStartError], None]
+Trouble = Callable[[BundleSpec, ChildStartError | None], None]
 
 
 def bundle_specs(config: Config) -> list[tuple[Bundle, BundleSpec]]:

@@ -23,7 +23,6 @@ from .connection import Connection
 from .deadlines import Deadlines
 from .dossier import STACKS, dossier
 from .errors import ChildStartError
-from .isolation import confined
 from .json_text import is_json
 from .process import Process
 from .receipts import Account, Usage, frame_of
@@ -31,6 +30,7 @@ from .reports import contents_of, raised
 from .run import Ending, Outcome, Run, host_error, timeout_verdict
 from .services import Line, Services
 from .stderr import StderrReader
+from .template import Template
 
 if TYPE_CHECKING:
     from jobhost_sdk.wire.peer import Event
@@ -54,10 +54,12 @@ class Child:
         bundle: BundleSpec,
         services: Services,
         deadlines: Deadlines,
+        template: Template,
         on_free: Callable[[Child], None],
         on_gone: Callable[[Child], None],
     ) -> None:
         self.bundle = bundle
+        self._template = template
         self.runs: dict[str, Run] = {}
         self.ready = False
         self.dying = False
@@ -66,7 +68,7 @@ class Child:
         self.reserved = False
         """It waits for, or holds, a run that must be alone."""
         self.runs_taken = 0
-        self.idle_since = time.monotonic()
+        self.ready_since = self.idle_since = time.monotonic()
         self.depth = 1
         """Runs of a sync handler it may hold; see `prefetch`."""
         self.pid = 0
@@ -112,7 +114,8 @@ class Child:
 
     async def _start(self) -> Contents:
         began = time.monotonic()
-        process = self._process = Process(confined(self.bundle), self.bundle, self._exited)
+        started = await self._template.start()
+        process = self._process = Process(started, self._exited)
         self.pid = process.pid
         await self._stderr.open(process.stderr)
         connection = self._connection = Connection(self._events, self._lost)
@@ -137,10 +140,10 @@ class Child:
         )
         contents = contents_of(answer)
         self._usage = Usage(process.interpreter)
-        self._frame = frame_of(self.bundle, process.pid, time.monotonic() - began)
+        self._frame = frame_of(self.bundle, process.pid, time.monotonic() - began, started.code)
         self._kinds = {handler.name: handler.kind for handler in contents.handlers}
         self.ready = True
-        self.idle_since = time.monotonic()
+        self.ready_since = self.idle_since = time.monotonic()
         return contents
 
     async def _ask(self, method: str, params: dict[str, Any]) -> Any:
@@ -197,7 +200,7 @@ class Child:
         assert connection is not None
         # Of sync handlers the others in the child wait.
         shared = len(self.runs) > 1 and not self._sync_queue
-        run.account = Account(self._usage, connection.bytes_in, connection.bytes_out, shared)
+        run.account = Account(self._usage, connection.bytes_in, connection.bytes_out, shared, len(self.runs) == 1)
         if run.timeout_ms:
             token = run.token
             self._tickets[token] = self._deadlines.add(token, run.timeout_ms / 1000, lambda: self._timed_out(run))

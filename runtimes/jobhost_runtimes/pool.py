@@ -19,12 +19,15 @@ from .deadlines import Deadlines
 from .errors import ChildStartError
 from .memory import Watch
 from .run import Ending, Outcome, Run
-from .services import Services
+from .services import Line, Services
+from .template import Template
 
 RECALL_AFTER = 0.05
 """Seconds a run may hold up those that were handed over behind it."""
 SWEEP = 1.0
 """Seconds between looks for children that have been idle too long."""
+SETTLED = 10.0
+"""Seconds after which a child that lives, but has run nothing yet, counts as one that works."""
 
 
 class Pool:
@@ -35,8 +38,9 @@ class Pool:
         bundle: BundleSpec,
         services: Services,
         deadlines: Deadlines,
-        on_trouble: Callable[[BundleSpec, ChildStartError], None] | None = None,
+        on_trouble: Callable[[BundleSpec, ChildStartError | None], None] | None = None,
     ) -> None:
+        """`on_trouble` gets each start that failed, and None once children work again after some did."""
         self.spec = bundle
         self.on_room: Callable[[], None] | None = None
         self._services = services
@@ -49,6 +53,7 @@ class Pool:
         self._backoff = StartBackoff()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._template = Template(bundle, self._template_line)
         self._watch = Watch(bundle.limits, lambda: self._children)
         self._sweeper: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
@@ -83,6 +88,10 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(child.stop(now) for child in list(self._children)), *self._tasks, return_exceptions=True)
+        await self._template.stop()
+
+    def _template_line(self, pid: int, text: str) -> None:
+        self._services.child_log(self.spec.name, pid, Line(int(time.time() * 1000), "info", text, None, "stderr"), ())
 
     async def _drain(self) -> None:
         """Cancel what runs; each run ends by itself or, after its grace, with its child."""
@@ -105,6 +114,11 @@ class Pool:
     def children(self) -> list[Child]:
         """Live children, for listings and tests."""
         return list(self._children)
+
+    @property
+    def template(self) -> int | None:
+        """The process that children are forked from, if there is one."""
+        return self._template.pid
 
     # Room ---------------------------------------------------------------------------------------------------------
 
@@ -267,12 +281,15 @@ class Pool:
 
     async def _start_child(self) -> Contents:
         """Start one that is counted in `_starting` already."""
-        child = Child(self.spec, self._services, self._deadlines, self._child_free, self._child_gone)
+        child = Child(self.spec, self._services, self._deadlines, self._template, self._child_free, self._child_gone)
         try:
             contents = await child.start()
+        except ChildStartError:
+            await self._template.stop()  # what is tried next is the bundle as it is then
+            raise
         finally:
             self._starting -= 1
-        self._backoff.succeeded()
+        self._backoff.cancel()
         if self._stopping:
             await child.stop(now=True)
             return contents
@@ -284,6 +301,8 @@ class Pool:
         """Runs of a child have ended, or it is new: give it what waits, or let it go."""
         if child.reserved and not child.runs:
             child.reserved = False
+        if child.runs_taken:
+            self._works()
         if self._stopping:
             self._note_drained()
             return
@@ -292,6 +311,13 @@ class Pool:
         elif self._waiting:
             self._place_waiting()
         self._room_changed()
+
+    def _works(self) -> None:
+        """A child has done what children are for. That it has started is not enough: some die as soon as they have."""
+        if self._backoff.failures:
+            self._backoff.succeeded()
+            if self._on_trouble is not None:
+                self._on_trouble(self.spec, None)
 
     def _place_waiting(self) -> None:
         while self._waiting and self._place(self._waiting[0]):
@@ -332,7 +358,10 @@ class Pool:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            limit = time.monotonic() - self.spec.pool.idle_timeout
+            now = time.monotonic()
+            if any(child.ready and child.ready_since < now - SETTLED for child in self._children):
+                self._works()
+            limit = now - self.spec.pool.idle_timeout
             idle = [c for c in self._children if c.ready and not c.runs and not c.retiring and c.idle_since < limit]
             # One stays warm, whatever it costs to keep it.
             for child in idle[: max(0, len(self._children) - 1)]:

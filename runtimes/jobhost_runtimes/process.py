@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import shutil
@@ -10,13 +11,15 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .bundle import BundleSpec
 from .errors import ChildStartError
 from .isolation.users import users
 from .languages import MOVE_VARIABLE, Launch
+from .receipts import code_hash
 from .strays import Stray, descendants, end_orphans, end_user
 
 ALWAYS_PASSED = ("PATH", "LANG", "TZ")
@@ -26,6 +29,19 @@ TERM_TO_KILL = 0.5
 """Seconds between SIGTERM and SIGKILL."""
 _living: set[int] = set()
 """Children of this process that were started here."""
+_coming: set[object] = set()
+"""Starts whose process may be there before its number is known here: until then no orphan can be told from it."""
+
+
+@contextlib.contextmanager
+def coming() -> Iterator[None]:
+    """While another process makes a child for this one."""
+    mark = object()
+    _coming.add(mark)
+    try:
+        yield
+    finally:
+        _coming.discard(mark)
 
 
 def child_environment(names: Iterable[str], host: dict[str, str] | None = None) -> dict[str, str]:
@@ -35,88 +51,120 @@ def child_environment(names: Iterable[str], host: dict[str, str] | None = None) 
     return {name: source[name] for name in wanted if name in source}
 
 
-class Process:
-    """A started child process. `on_exit` is called on the loop with the return code (negative: the signal) when it has ended.
+Wire = socket.socket | tuple[int, int]
+"""The host's end: a socket, or a pair (descriptor to read, descriptor to write)."""
 
-    `wire` is the host's end: a socket, or a pair (descriptor to read, descriptor to write). `stderr` is a descriptor to read.
+
+@dataclass(slots=True)
+class Started:
+    """A process that was just started. `wait` reaps it and gives its return code (negative: the signal) once it has ended.
+
+    `stderr` is a descriptor to read, `code` a hash of the code it has loaded or will load.
     """
 
-    def __init__(self, launch: Launch, bundle: BundleSpec, on_exit: Callable[[int], None]) -> None:
+    pid: int
+    wire: Wire
+    stderr: int
+    wait: Callable[[], int]
+    launch: Launch
+    code: str
+
+
+def start(launch: Launch, bundle: BundleSpec) -> Started:
+    """Start the command of a child. Raises ChildStartError."""
+    environment = child_environment(bundle.env) | launch.env
+    cwd = bundle.root if bundle.root.is_dir() else bundle.root.parent
+    stderr, err = os.pipe()
+    try:
+        popen, wire = _spawn(launch, environment, cwd, err)
+    except OSError as error:
+        os.close(stderr)
+        clear_away(launch)
+        raise ChildStartError(f"cannot start {launch.argv[0]}: {error.strerror or error}") from error
+    finally:
+        os.close(err)
+    limit_from_outside(popen.pid, launch)
+    return Started(popen.pid, wire, stderr, popen.wait, launch, code_hash(bundle))
+
+
+def _spawn(launch: Launch, env: dict[str, str], cwd: Path, err: int) -> tuple[subprocess.Popen[bytes], Wire]:
+    if not launch.pipes:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                popen = subprocess.Popen(
+                    launch.argv,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=err,
+                    env=env,
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        return popen, ours
+    child_reads, we_write = _large_pipe()
+    we_read, child_writes = _large_pipe()
+    passed = [child_reads, child_writes]
+    argv = launch.argv
+    if launch.filter is not None:
+        passed.append(readable(launch.filter))
+    # Where they will be for the interpreter.
+    numbers = range(3, 3 + len(passed)) if launch.moves else passed
+    if launch.moves:
+        env = env | {MOVE_VARIABLE: ",".join(map(str, passed))}
+    if launch.filter is not None:
+        argv = [*argv, "--seccomp", str(numbers[2])]
+    if launch.inside:
+        argv = [*argv, "--", *launch.inside]
+    try:
+        popen = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=err,
+            stderr=err,
+            env=env | {"JOBHOST_RPC_FD": f"{numbers[0]},{numbers[1]}"},
+            cwd=cwd,
+            pass_fds=passed,
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(we_read)
+        os.close(we_write)
+        raise
+    finally:
+        for descriptor in passed:
+            os.close(descriptor)
+    return popen, (we_read, we_write)
+
+
+def clear_away(launch: Launch) -> None:
+    """Give back what its level lent it."""
+    if launch.uid is not None:
+        end_user(launch.uid)
+        users.release(launch.uid)
+    if launch.private is not None:
+        shutil.rmtree(launch.private, ignore_errors=True)
+
+
+class Process:
+    """A started child process. `on_exit` is called on the loop with the return code (negative: the signal) when it has ended."""
+
+    def __init__(self, started: Started, on_exit: Callable[[int], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
-        self._launch = launch
+        self._launch = started.launch
+        self._reap = started.wait
         self._exited = asyncio.Event()
         self.returncode: int | None = None
-        environment = child_environment(bundle.env) | launch.env
-        cwd = bundle.root if bundle.root.is_dir() else bundle.root.parent
-        self.stderr, err = os.pipe()
-        try:
-            self._popen = self._spawn(launch, environment, cwd, err)
-        except OSError as error:
-            os.close(self.stderr)
-            self._clear_away()
-            raise ChildStartError(f"cannot start {launch.argv[0]}: {error.strerror or error}") from error
-        finally:
-            os.close(err)
-        self.pid = self._popen.pid
-        limit_from_outside(self.pid, launch)
+        self.pid = started.pid
+        self.wire = started.wire
+        self.stderr = started.stderr
         _living.add(self.pid)
         self._watch()
-
-    def _spawn(self, launch: Launch, env: dict[str, str], cwd: Path, err: int) -> subprocess.Popen[bytes]:
-        if not launch.pipes:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                try:
-                    popen = subprocess.Popen(
-                        launch.argv,
-                        stdin=theirs.fileno(),
-                        stdout=theirs.fileno(),
-                        stderr=err,
-                        env=env,
-                        cwd=cwd,
-                        start_new_session=True,
-                    )
-                except OSError:
-                    ours.close()
-                    raise
-            ours.setblocking(False)
-            self.wire: socket.socket | tuple[int, int] = ours
-            return popen
-        child_reads, we_write = _large_pipe()
-        we_read, child_writes = _large_pipe()
-        passed = [child_reads, child_writes]
-        argv = launch.argv
-        if launch.filter is not None:
-            passed.append(readable(launch.filter))
-        # Where they will be for the interpreter.
-        numbers = range(3, 3 + len(passed)) if launch.moves else passed
-        if launch.moves:
-            env = env | {MOVE_VARIABLE: ",".join(map(str, passed))}
-        if launch.filter is not None:
-            argv = [*argv, "--seccomp", str(numbers[2])]
-        if launch.inside:
-            argv = [*argv, "--", *launch.inside]
-        try:
-            popen = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=err,
-                stderr=err,
-                env=env | {"JOBHOST_RPC_FD": f"{numbers[0]},{numbers[1]}"},
-                cwd=cwd,
-                pass_fds=passed,
-                start_new_session=True,
-            )
-        except OSError:
-            os.close(we_read)
-            os.close(we_write)
-            raise
-        finally:
-            for descriptor in passed:
-                os.close(descriptor)
-        self.wire = (we_read, we_write)
-        return popen
 
     # Its end ------------------------------------------------------------------------------------------------------
 
@@ -141,22 +189,15 @@ class Process:
         self._loop.call_soon_threadsafe(self._ended)
 
     def _ended(self) -> None:
-        code = self._popen.wait()
+        code = self._reap()
         # Of a signal inside, what stands before the interpreter makes 128 and its number, as a shell does.
         self.returncode = 128 - code if self._launch.depth and 128 < code < 128 + signal.NSIG else code
         _living.discard(self.pid)
-        end_orphans(_living)
-        self._clear_away()
+        if not _coming:
+            end_orphans(_living)
+        clear_away(self._launch)
         self._exited.set()
         self._on_exit(self.returncode)
-
-    def _clear_away(self) -> None:
-        """Give back what its level lent it."""
-        if self._launch.uid is not None:
-            end_user(self._launch.uid)
-            users.release(self._launch.uid)
-        if self._launch.private is not None:
-            shutil.rmtree(self._launch.private, ignore_errors=True)
 
     async def wait(self, seconds: float) -> bool:
         """Wait for its end, at most so long; True if it has ended."""
@@ -213,7 +254,7 @@ class Process:
         if self.returncode is not None:
             return
         if not self._launch.depth:
-            self._popen.send_signal(number)
+            os.kill(self.pid, number)  # it is not reaped yet: the number is its own
         elif found := self.interpreter:
             Stray(found).signal(number)
 

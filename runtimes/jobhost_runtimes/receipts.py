@@ -29,6 +29,10 @@ class Usage:
         self._cpu = 0.0
         self._peak = 0
 
+    def resting(self) -> tuple[float, int]:
+        """What `look` gave last, of a process that has done nothing since: a look costs 60 us, in which its next run would wait."""
+        return (self._cpu, self._peak) if self._next else self.look(time.monotonic())
+
     def look(self, now: float) -> tuple[float, int]:
         """Seconds of processor time so far, of ended children too, and the most memory it had at once, in bytes."""
         if now >= self._next:
@@ -56,9 +60,10 @@ class Account:
 
     __slots__ = ("_began", "_cpu", "_received", "_sent", "calls", "last_call", "shared")
 
-    def __init__(self, usage: Usage, received: int, sent: int, shared: bool) -> None:
+    def __init__(self, usage: Usage, received: int, sent: int, shared: bool, resting: bool) -> None:
+        """`resting`: the child has done nothing since the last look."""
         self._began = now = time.monotonic()
-        self._cpu = usage.look(now)[0]
+        self._cpu = (usage.resting() if resting else usage.look(now))[0]
         self._received = received
         self._sent = sent
         self.shared = shared
@@ -85,9 +90,9 @@ class Account:
         )
 
 
-def frame_of(bundle: BundleSpec, pid: int, start: float) -> bytes:
-    """What all receipts of one child end with. `start`: seconds from the start of its process to its answer."""
-    text = f'"pid":{pid},"start_ms":{start * 1000:.0f},"code":"{code_hash(bundle)}","level":"{bundle.isolation}"'
+def frame_of(bundle: BundleSpec, pid: int, start: float, code: str) -> bytes:
+    """What all receipts of one child end with. `start`: seconds from the start of its process to its answer; `code`: `code_hash`."""
+    text = f'"pid":{pid},"start_ms":{start * 1000:.0f},"code":"{code}","level":"{bundle.isolation}"'
     return text.encode()
 
 

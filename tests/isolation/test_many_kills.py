@@ -48,12 +48,18 @@ def left_over() -> dict[str, object]:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("level", "kills"), [("process", 1_000), ("restricted", 100), pytest.param("sandbox", 100, marks=NEEDS_BWRAP)]
+    ("level", "kills", "reuse"),
+    [
+        ("process", 1_000, "always"),
+        ("process", 1_000, "never"),
+        ("restricted", 100, "always"),
+        pytest.param("sandbox", 100, "always", marks=NEEDS_BWRAP),
+    ],
 )
-async def test_kills_leave_nothing(level: str, kills: int, tmp_path: Path) -> None:
+async def test_kills_leave_nothing(level: str, kills: int, reuse: str, tmp_path: Path) -> None:
     """No zombie, no orphan, no leaked descriptor; each job fails with what happened, and the next child serves."""
     before = left_over()
-    table = bundle(tmp_path / "b", level, DEADLY) | {"pool": {"children": 2}}
+    table = bundle(tmp_path / "b", level, DEADLY) | {"pool": {"children": 2, "reuse": reuse}}
     async with hosted(MemoryBackend(), table) as host:
         data = b'"daemon"' if level != "process" else b"null"
         for start in range(0, kills, 100):

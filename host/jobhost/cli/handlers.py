@@ -16,6 +16,7 @@ from .session import Store, json_option, store_options
 
 if TYPE_CHECKING:
     from jobhost.catalogue import Entry
+    from jobhost.config.document import Config
 
 
 @click.command("handlers", epilog=examples("jobhost handlers", "jobhost handlers --json | jq -r '.[].name'"))
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
 @bundle_option
 @json_option
 def command(store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
-    """List the handlers of this project: it starts each bundle once and asks it. Needs no queue."""
+    """List the handlers of this project: it starts each bundle once and asks it. Needs no queue.
+
+    Where the queue can be reached, breakers that are open at running hosts are told too.
+    """
     config = load_project(store, bundles)
 
     from jobhost.logs import printable
     from jobhost.probe import collect
 
     catalogue = asyncio.run(collect(config))
-    for problem in (*catalogue.conflicts, *catalogue.problems):
+    breakers = asyncio.run(open_breakers(config))
+    for problem in (*catalogue.conflicts, *catalogue.problems, *breakers):
         click.echo(printable(f"problem: {problem}"), err=True)
     entries = sorted(catalogue.entries, key=lambda entry: (entry.name, entry.queue))
     if as_json:
@@ -38,6 +43,29 @@ def command(store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
     else:
         headers = ("NAME", "QUEUE", "LANGUAGE", "ISOLATION", "VERSION", "FILE", "DESCRIPTION")
         print_table(headers, [_row(entry) for entry in entries])
+
+
+async def open_breakers(config: Config) -> list[str]:
+    """What running hosts say of bundles whose children do not start; nothing if there is no queue to ask."""
+    from jobhost.client import Client
+    from jobhost.config.urls import sqlite_path
+    from jobhost.errors import JobhostError
+
+    kind = config.queue_url.partition(":")[0]
+    if kind == "memory" or (kind == "sqlite" and not sqlite_path(config.queue_url).exists()):
+        return []
+    try:
+        async with Client(config=config) as jobs:
+            hosts = await jobs.hosts()
+    except JobhostError:
+        return []  # asked for handlers, which need no queue
+    return [
+        f"host {host['id']}: the breaker of bundle {bundle['name']} is open after {bundle['breaker']['failures']} failed "
+        f"starts; its jobs wait: {bundle['breaker']['error']}"
+        for host in hosts
+        for bundle in host.get("bundles", ())
+        if bundle.get("breaker")
+    ]
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

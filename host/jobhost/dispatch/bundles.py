@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobhost_runtimes.bundle import BundleSpec
@@ -20,9 +21,25 @@ from .services import HostServices
 if TYPE_CHECKING:
     from .host import Host
 
+TOLD = 500
+"""Characters of an error that other processes are told."""
 RELOAD_PAUSE = 1.0
 RELOAD_LONGEST = 60.0
-"""Seconds before a bundle that could not be started is tried again: the first pause, and the longest."""
+OPENS_AT = 3
+"""Seconds before a bundle that could not be loaded is tried again, the first pause and the longest; failed starts with which the breaker
+of a bundle opens."""
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Starts of a bundle's children that failed one after the other. From the third on its breaker is open."""
+
+    failures: int
+    error: str
+
+    @property
+    def open(self) -> bool:
+        return self.failures >= OPENS_AT
 
 
 class Bundles:
@@ -32,6 +49,9 @@ class Bundles:
         self._host = host
         self.registered = Registered()
         self.runtimes: list[Runtime] = []
+        self.missing: set[str] = set()
+        """Bundles that have not been loaded yet: whose handlers they hold nobody knows."""
+        self._troubles: dict[str, Trouble] = {}
         self._scopes: dict[str, Sequence[str]] = {}
         self._answered: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -41,6 +61,7 @@ class Bundles:
         self._services = services
         self.take_in_registered()
         for bundle, spec in specs:
+            self.missing.add(spec.name)
             runtime = make_runtime(spec, services, self._host.deadlines, self._trouble)
             self._add(runtime, bundle.state)
             answered = asyncio.get_running_loop().create_future()
@@ -99,6 +120,8 @@ class Bundles:
         except ChildStartError as error:
             self._trouble(spec, error)
             return error
+        self.missing.discard(spec.name)
+        self._trouble(spec, None)
         self._take_in(contents, spec, bundle, runtime)
         return None
 
@@ -127,8 +150,46 @@ class Bundles:
                 )
         host.took_in(added)
 
-    def _trouble(self, spec: BundleSpec, error: ChildStartError) -> None:
-        self._host.log.error("bundle.start_failed", bundle=spec.name, error=str(error))
+    def _trouble(self, spec: BundleSpec, error: ChildStartError | None) -> None:
+        """A start failed, or children work again. Jobs wait meanwhile, without using attempts."""
+        log = self._host.log
+        if error is None:
+            over = self._troubles.pop(spec.name, None)
+            if over is not None and over.open:
+                log.info("bundle.breaker_closed", bundle=spec.name)
+                self._host.tell_soon()
+            return
+        log.error("bundle.start_failed", bundle=spec.name, error=str(error))
+        trouble = self._troubles.setdefault(spec.name, Trouble(0, ""))
+        trouble.failures += 1
+        trouble.error = str(error)
+        if trouble.failures == OPENS_AT:
+            self._host.tell_soon()
+            log.error(
+                "bundle.breaker_open",
+                bundle=spec.name,
+                failures=trouble.failures,
+                hint="its jobs wait and use no attempts; a start is tried again after a pause that grows to a minute",
+            )
+
+    def told(self) -> list[dict[str, Any]]:
+        """Each bundle as hosts tell of it to others: name, language, level, and its breaker if that is open."""
+        found = []
+        for spec in dict.fromkeys(runtime.spec.name for runtime in self.runtimes):
+            runtime = next(one for one in self.runtimes if one.spec.name == spec)
+            trouble = self._troubles.get(spec)
+            breaker = (
+                {"failures": trouble.failures, "error": trouble.error[:TOLD]} if trouble and trouble.open else None
+            )
+            found.append(
+                {
+                    "name": spec,
+                    "language": runtime.spec.language,
+                    "isolation": runtime.spec.isolation,
+                    "breaker": breaker,
+                }
+            )
+        return found
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -41,6 +41,8 @@ class Burst:
         host = self._host
         if not host.all_loaded or any(worker.live for worker in host.workers.values()):
             return False
+        if host.bundles.missing and all(worker.idle for worker in host.workers.values()):
+            return True  # what is left may be for a bundle that can't be loaded, and is kept for it
         try:
             infos = {info.name: info for info in await host.backend.queues()}
             for name, worker in host.workers.items():

@@ -80,6 +80,7 @@ class Host:
         self.failed = 0
         self.completed = 0
         self.all_loaded = False
+        self._news = asyncio.Event()
         self.started_at = time.time()
         self._given_backend = backend
         self._only = list(queues) if queues else None
@@ -300,14 +301,22 @@ class Host:
             candidates=names,
         )
 
+    def tell_soon(self) -> None:
+        """Something that other processes are told of has changed."""
+        self._news.set()
+
     async def _heartbeats(self) -> None:
         while True:
             await self._quietly(self.backend.heartbeat(self._info()))
-            await asyncio.sleep(HEARTBEAT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT):
+                    await self._news.wait()
+            self._news.clear()
 
     def _info(self) -> HostInfo:
         runs = sum(len(worker.live) for worker in self.workers.values())
         info = {"version": __version__, "pid": os.getpid(), "queues": sorted(self.workers), "runs": runs}
+        info["bundles"] = self.bundles.told()
         return HostInfo(self.id, int(self.started_at * 1000), int(time.time() * 1000), json.dumps(info).encode())
 
     async def health(self) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class QueueWorker:
             room = wildcard.runtime.room(wildcard.handler) - self.host.asked
             limit = wildcard.settings.concurrency
             return room if limit is None else min(room, limit - self.host.running_of["*"] - self.host.asked)
-        return None if self.host.all_loaded else 0
+        return None if self.host.all_loaded and not self.host.bundles.missing else 0
 
     def _set_alarm(self, next_due: int | None) -> None:
         self.next_due = next_due

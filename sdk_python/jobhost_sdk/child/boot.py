@@ -1,5 +1,7 @@
 """The script a child starts with: `python -I -S …/jobhost_sdk/child/boot.py '{"lend": {"msgpack": "…", …}}'`.
 
+With a member `template` it is none itself, but makes them: see `template.py`.
+
 In this order, since each step protects what follows: move the wire away from fd 0 and 1; make `jobhost_sdk` and the lent
 packages importable from exactly their own folders, so that nothing else of the host's environment is; only then read a
 frame. `-I -S` keep the environment, the working directory and site-packages out until the wire is safe.
@@ -98,8 +100,8 @@ def lend(folders: dict[str, str]) -> Lender:
     return lender
 
 
-def folders_of(argument: str) -> dict[str, str]:
-    """Read the argument: `{"lend": {name: folder}}`."""
+def told(argument: str) -> dict[str, Any]:
+    """Read the argument: `{"lend": {name: folder}}`, and perhaps `"template"`."""
     try:
         from _json import make_scanner  # without `json`, which costs 10 ms
     except ImportError:
@@ -115,14 +117,18 @@ def folders_of(argument: str) -> dict[str, str]:
 
         settings: Any = Settings
         value, _ = make_scanner(settings)(argument.strip(), 0)
-    return dict(value.get("lend") or {})
+    return dict(value)
 
 
 if __name__ == "__main__":
     wire = move_wire()
-    lender = lend(folders_of(sys.argv[1] if len(sys.argv) > 1 else "{}"))
+    settings = told(sys.argv[1] if len(sys.argv) > 1 else "{}")
+    lender = lend(dict(settings.get("lend") or {}))
     del sys.argv[1:]
 
-    from jobhost_sdk.child.main import main
+    from jobhost_sdk.child import main
 
-    main(*wire, lender.keep)
+    if "template" in settings:
+        main.forked(wire[0], lender.keep, **settings["template"])
+    else:
+        main.main(*wire, lender.keep)

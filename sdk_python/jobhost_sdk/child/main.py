@@ -42,19 +42,45 @@ class First(Waiter):
 
 def main(fd_in: int, fd_out: int, keep: Callable[[str], None]) -> None:
     """Serve one host. `keep` hides a lent package from the bundle."""
+
+    def load(root: str, files: list[str]) -> Loaded:
+        enter_environment(keep)
+        loaded = load_bundle(root, files)
+        gc.freeze()  # what was loaded stays; the collector need not look at it again
+        return loaded
+
     channel = Channel(fd_in, fd_out)
     watcher = Watcher(channel)
     watcher.start()
     signals.ignore_interrupt()
-    signals.guard_forks(channel)
-    request = first_request(channel)
-    enter_environment(keep)
-    session = initialized(channel, request)
-    signals.listen(session)
     signals.tell_stacks()
+    serve(channel, load, watcher)
+
+
+def forked(fd: int, keep: Callable[[str], None], root: str, files: list[str]) -> None:
+    """Be a template, and serve as each of its children."""
+    from . import template
+
+    def load() -> Loaded:
+        enter_environment(keep)
+        return load_bundle(root, files)
+
+    signals.ignore_interrupt()
+    signals.tell_stacks()
+    wire, loaded = template.serve(fd, load)
+    # No watcher: the kernel ends a fork with its host, and a thread would cost each a tenth of its start.
+    serve(Channel(wire, wire), load_bundle if loaded is None else lambda _root, _files: loaded)
+    template.leave()
+
+
+def serve(channel: Channel, load: Callable[[str, list[str]], Loaded], watcher: Watcher | None = None) -> None:
+    """A child's life from its first frame on."""
+    signals.guard_forks(channel)
+    session = initialized(channel, first_request(channel), load)
+    signals.listen(session)
     output.install(session.owner, session.options.max_log_line)
-    session.linger = watcher.linger
-    gc.freeze()  # what was loaded stays; the collector need not look at it again
+    if watcher is not None:
+        session.linger = watcher.linger
     session.run()
 
 
@@ -79,7 +105,7 @@ def enter_environment(keep: Callable[[str], None]) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def initialized(channel: Channel, request: Request) -> Session:
+def initialized(channel: Channel, request: Request, load: Callable[[str, list[str]], Loaded]) -> Session:
     """Load the bundle, set it up, and answer; gives the session that serves it."""
     try:
         options = Options(request.params.get("options"))
@@ -88,7 +114,7 @@ def initialized(channel: Channel, request: Request) -> Session:
     except (KeyError, TypeError, ValueError) as error:
         raise SystemExit(_refused(channel, request, error)) from None
     sys.path.extend(options.sdk_paths)
-    loaded = load_bundle(root, files)
+    loaded = load(root, files)
     session = make_session(channel, loaded, options)
     try:
         session.set_up()

@@ -14,6 +14,7 @@ from jobhost_runtimes.bundle import BundleSpec
 from jobhost_runtimes.child import Child
 from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.services import Services
+from jobhost_runtimes.template import Template
 
 from tests.benchmarks.measure import HANDLERS
 
@@ -25,10 +26,12 @@ class _NoServices:
 async def measure(times: int) -> dict[str, float]:
     bundle = BundleSpec("noop", HANDLERS / "noop", "python", files=("noop.py",))
     deadlines = Deadlines(asyncio.get_running_loop())
+    template = Template(bundle, lambda _pid, _line: None)
+    services = cast(Services, _NoServices())
     ours: list[float] = []
     bare: list[float] = []
     for _ in range(times):
-        child = Child(bundle, cast(Services, _NoServices()), deadlines, lambda _child: None, lambda _child: None)
+        child = Child(bundle, services, deadlines, template, lambda _child: None, lambda _child: None)
         began = time.perf_counter()
         await child.start()
         ours.append(time.perf_counter() - began)
