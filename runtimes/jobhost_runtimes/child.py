@@ -24,6 +24,7 @@ from .deadlines import Deadlines
 from .dossier import STACKS, dossier
 from .errors import ChildStartError
 from .json_text import is_json
+from .memory import Growth
 from .process import Process
 from .receipts import Account, Usage, frame_of
 from .reports import contents_of, raised
@@ -92,6 +93,7 @@ class Child:
         self._bytes = (0, 0)
         self._gone = asyncio.Event()
         self.last_mark = 0.0
+        self._growth = Growth()
 
     # Start --------------------------------------------------------------------------------------------------------
 
@@ -201,6 +203,7 @@ class Child:
         # Of sync handlers the others in the child wait.
         shared = len(self.runs) > 1 and not self._sync_queue
         run.account = Account(self._usage, connection.bytes_in, connection.bytes_out, shared, len(self.runs) == 1)
+        run.account.lines = self._stderr.lines
         if run.timeout_ms:
             token = run.token
             self._tickets[token] = self._deadlines.add(token, run.timeout_ms / 1000, lambda: self._timed_out(run))
@@ -297,7 +300,8 @@ class Child:
         elif self._death.memory is not None:
             used, allowed = self._death.memory
             limit = {"name": "memory", "value": allowed, "reached": used}
-        asked = self._stderr.since(self._asked_at) if limit is not None and limit["name"] == "timeout" else ()
+        since = self._asked_at if self.bundle.language == "python" else run.account.lines
+        asked = self._stderr.since(since) if limit is not None and limit["name"] == "timeout" else ()
         lines = self._stderr.since(0)
         found = dossier(lines, asked, self._death.returncode, run.account.last_call, limit)
         outcome.error = {**outcome.error, "data": {"dossier": found}}
@@ -338,6 +342,10 @@ class Child:
             if not self.runs:
                 self.idle_since = time.monotonic()
             self._on_free(self)
+
+    def swollen(self) -> bool:
+        """No run is in it, and it has kept so much memory of those it had that the next may meet its limit."""
+        return not self.runs and self._growth.too_much(self.pid, self.bundle.limits.memory, time.monotonic())
 
     def _mark(self, finished: int) -> None:
         """Let the depth follow how long runs take: prefetching hides a wake-up of 60 us, and costs fairness for long runs.
@@ -416,6 +424,8 @@ class Child:
                     await self._stderr.ended.wait()
             except TimeoutError:
                 self._stderr.close()  # a grandchild holds the pipe
+        if self._connection is None and process is not None:
+            process.close_wire()  # its start was given up before anybody took it over
         if self._connection is not None:
             self._bytes = (self._connection.bytes_in, self._connection.bytes_out)
             self._connection.close()

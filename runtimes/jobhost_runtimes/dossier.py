@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 STACKS = signal.SIGUSR2
-"""A Python child answers it with the stacks of its threads on stderr, whatever its handler is doing (its SDK sees to that)."""
+"""A Python child answers it with the stacks of its threads on stderr, whatever its handler is doing (its SDK sees to that). A Node child
+knows the deadline itself, and tells where its main thread is when it has passed."""
 LINES, MOST = 200, 32 * 1024
 """Lines, and characters in all."""
-_FIRST = re.compile(r"(Current thread|Thread) 0x[0-9a-f]+.*\(most recent call first\):")
+_FIRST = re.compile(
+    r"((Current thread|Thread) 0x[0-9a-f]+.*|Main thread) \(most recent call first\):|Main thread waits for: .*"
+)
 
 
 def dossier(
@@ -57,7 +60,7 @@ def split(lines: Sequence[str]) -> tuple[list[str], list[str]]:
         if _FIRST.fullmatch(line.strip()):
             stacks.append([line])
             inside = True
-        elif inside and line.startswith("  File "):
+        elif inside and line.startswith(("  File ", "    at ")):
             stacks[-1].append(line)
         else:
             inside = inside and not line.strip()

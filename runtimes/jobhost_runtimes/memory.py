@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.2
 """Seconds between looks."""
+SWOLLEN = 0.5
+"""The part of what its limit left a child after its first run from which on it is replaced between runs: one that leaks dies of its
+limit in the middle of one otherwise."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -50,6 +53,24 @@ class Watch:
                     child.over_memory(used, memory)
                 elif cpu_time is not None and (spent := child.cpu_of_run()) > cpu_time:
                     child.over_time(spent, cpu_time)
+
+
+class Growth:
+    """Whether a child has grown so much that it is to be replaced before its next run. What its first run brings in belongs to it."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._next = 0.0
+
+    def too_much(self, pid: int, limit: int | None, now: float) -> bool:
+        """To be asked when no run is in it; looks once an `INTERVAL`. `limit` in bytes."""
+        if limit is None or now < self._next:
+            return False
+        self._next = now + INTERVAL
+        used = tree_memory(pid, limit)
+        if not self._first:
+            self._first = used
+        return used > self._first + (limit - self._first) * SWOLLEN
 
 
 def tree_memory(pid: int, limit: int) -> int:

@@ -53,7 +53,7 @@ class Pool:
         self._backoff = StartBackoff()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._template = Template(bundle, self._template_line)
+        self._template = Template(bundle, self._line)
         self._watch = Watch(bundle.limits, lambda: self._children)
         self._sweeper: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
@@ -90,7 +90,7 @@ class Pool:
         await asyncio.gather(*(child.stop(now) for child in list(self._children)), *self._tasks, return_exceptions=True)
         await self._template.stop()
 
-    def _template_line(self, pid: int, text: str) -> None:
+    def _line(self, pid: int, text: str) -> None:
         self._services.child_log(self.spec.name, pid, Line(int(time.time() * 1000), "info", text, None, "stderr"), ())
 
     async def _drain(self) -> None:
@@ -303,6 +303,12 @@ class Pool:
             child.reserved = False
         if child.runs_taken:
             self._works()
+            if not child.retiring and child.swollen():
+                child.retiring = True
+                self._line(
+                    child.pid,
+                    "it is replaced: its runs have left it more than half of the memory that its limit allows",
+                )
         if self._stopping:
             self._note_drained()
             return

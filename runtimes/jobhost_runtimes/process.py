@@ -69,6 +69,9 @@ class Started:
     launch: Launch
     code: str
 
+    def __post_init__(self) -> None:
+        _living.add(self.pid)
+
 
 def start(launch: Launch, bundle: BundleSpec) -> Started:
     """Start the command of a child. Raises ChildStartError."""
@@ -163,8 +166,15 @@ class Process:
         self.pid = started.pid
         self.wire = started.wire
         self.stderr = started.stderr
-        _living.add(self.pid)
         self._watch()
+
+    def close_wire(self) -> None:
+        """Close the host's end, which nobody has taken over."""
+        if isinstance(self.wire, tuple):
+            for descriptor in self.wire:
+                os.close(descriptor)
+        else:
+            self.wire.close()
 
     # Its end ------------------------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ class Usage:
 class Account:
     """What one run is charged, opened when its handler starts."""
 
-    __slots__ = ("_began", "_cpu", "_received", "_sent", "calls", "last_call", "shared")
+    __slots__ = ("_began", "_cpu", "_received", "_sent", "calls", "last_call", "lines", "shared")
 
     def __init__(self, usage: Usage, received: int, sent: int, shared: bool, resting: bool) -> None:
         """`resting`: the child has done nothing since the last look."""
@@ -69,6 +69,8 @@ class Account:
         self.shared = shared
         self.calls = 0
         self.last_call = ""
+        self.lines = 0
+        """Of the child's stderr, when the run began."""
 
     def spent(self, usage: Usage) -> float:
         """Seconds of processor time so far."""

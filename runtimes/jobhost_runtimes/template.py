@@ -8,6 +8,7 @@ sandbox would be inside it together. How the template works, and what keeps a bu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -23,6 +24,8 @@ from .stderr import StderrReader
 
 PID_BYTES = 4
 HELLO = 4096
+LAST_LINES = 0.2
+"""Seconds for what it said last to be read."""
 
 
 def may_have_template(bundle: BundleSpec) -> bool:
@@ -44,6 +47,8 @@ class Template:
         self._stderr: StderrReader | None = None
         self._code = ""
         self._turn = asyncio.Lock()
+        self._stopping = False
+        self._making: set[asyncio.Task[Started]] = set()
         self._refused = not may_have_template(bundle)
 
     @property
@@ -53,17 +58,42 @@ class Template:
 
     async def start(self) -> Started:
         """One more child. Raises ChildStartError."""
-        if not self._refused:
-            async with self._turn:
-                if self._process is None:
-                    await self._open()
-                if self._wire is not None:
-                    return await self._fork(self._wire)
+        if self._refused:
+            return start(confined(self._bundle), self._bundle)
+        # Whoever asks may give up meanwhile; the child is made all the same, and somebody has to wait for its end.
+        making = asyncio.get_running_loop().create_task(self._made())
+        self._making.add(making)
+        making.add_done_callback(self._making.discard)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_unwanted)
+            raise
+
+    async def _made(self) -> Started:
+        async with self._turn:
+            if self._stopping:
+                raise ChildStartError("its host stops it")
+            if self._process is None:
+                await self._open()
+            if self._wire is not None:
+                return await self._fork(self._wire)
         return start(confined(self._bundle), self._bundle)
 
     async def stop(self) -> None:
-        if self._process is not None:
-            await self._process.kill()
+        """End the process that is forked; what it was asked for comes to nothing. The next `start` begins with the bundle as it is then."""
+        self._stopping = True
+        try:
+            if self._process is not None:
+                await self._process.kill()
+            await asyncio.gather(*self._making, return_exceptions=True)
+        finally:
+            self._stopping = False
+        if self._stderr is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_LINES):
+                    await self._stderr.ended.wait()
+            self._stderr.close()  # what its bundle has started may hold the pipe
 
     async def _open(self) -> None:
         launch = confined(self._bundle)
@@ -82,10 +112,8 @@ class Template:
             hello = await asyncio.get_running_loop().sock_recv(started.wire, HELLO)
         except OSError:
             pass
-        finally:
-            if hello != b"+":
-                await process.kill()
-                self._forget()
+        if hello != b"+":
+            await self._close()
         if hello == b"+":
             return
         if not hello:
@@ -107,14 +135,10 @@ class Template:
                 socket.send_fds(wire, [b"f"], [theirs.fileno(), err])
                 answer = await _exactly(wire, PID_BYTES)
         except (OSError, EOFError) as error:
-            self._give_up(ours, stderr)
+            ours.close()
+            os.close(stderr)
+            await self._close()
             raise ChildStartError(f"the template of bundle {self._bundle.name} has died{self._last_words()}") from error
-        except BaseException:
-            # Nobody would know which child its late answer is about.
-            self._give_up(ours, stderr)
-            if self._process is not None:
-                self._process.kill_tree()
-            raise
         finally:
             os.close(err)
         pid = int.from_bytes(answer, "little")
@@ -128,11 +152,6 @@ class Template:
             self._code,
         )
 
-    def _give_up(self, ours: socket.socket, stderr: int) -> None:
-        ours.close()
-        os.close(stderr)
-        self._forget()
-
     def _last_words(self) -> str:
         tail = "" if self._stderr is None else self._stderr.tail()
         return f"; its last lines of stderr:\n{tail}" if tail else ""
@@ -141,11 +160,25 @@ class Template:
         if not self._turn.locked():  # else whoever asks it learns of it
             self._forget()
 
+    async def _close(self) -> None:
+        if self._process is not None:
+            await self._process.kill()
+        self._forget()
+
     def _forget(self) -> None:
         self._process = None
         if self._wire is not None:
             self._wire.close()
             self._wire = None
+
+
+def _unwanted(making: asyncio.Task[Started]) -> None:
+    """A child that nobody waits for any more."""
+    if not making.cancelled() and making.exception() is None:
+        process = Process(making.result(), lambda _returncode: None)
+        process.close_wire()
+        os.close(process.stderr)
+        process.kill_tree()
 
 
 async def _exactly(wire: socket.socket, count: int) -> bytes:

@@ -8,6 +8,7 @@ const { Job } = require("../job.js");
 const { decodeJson, encodeJson } = require("../json_values.js");
 const { toFailure } = require("./failure.js");
 const { Run } = require("./run.js");
+const { Stacks } = require("./stacks.js");
 
 /** Invalid fields named in a message; `fields` has them all. */
 const MAX_TOLD = 5;
@@ -17,6 +18,7 @@ class Runs {
   /** @type {Map<string, Run>} */
   #live = new Map();
   #storage = new AsyncLocalStorage();
+  #stacks = new Stacks();
 
   /** @param {object} child see Run */
   constructor(child) {
@@ -48,6 +50,7 @@ class Runs {
   start(id, handler, params) {
     const run = new Run(params.run, handler, this.#child);
     this.#live.set(run.token, run);
+    if (Number.isFinite(params.context.deadline_ms)) this.#stacks.expect(run, params.context.deadline_ms);
     try {
       const data = readData(params.job.data);
       checkInput(handler, data);
@@ -103,6 +106,7 @@ class Runs {
   #end(run) {
     this.#child.output.finish(run);
     run.end();
+    this.#stacks.forget(run);
     this.#live.delete(run.token);
   }
 }

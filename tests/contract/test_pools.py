@@ -261,3 +261,36 @@ async def test_memory_that_forks_share_counts_once(tmp_path: Path, monkeypatch: 
                 await anyio.sleep(0.01)
         gate.touch()
         assert result_of(await host.done(id)) == [0, 0, 0, 0, size]
+
+
+LEAKS = """
+import os
+kept = []
+
+def handler(job, ctx):
+    if not kept or job.data["more"]:
+        kept.append(bytearray(os.urandom(1024)) * (job.data["mib"] * 1024))
+    return os.getpid()
+"""
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+async def test_a_child_that_keeps_memory_is_replaced_between_runs(
+    leaks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it dies of its limit in the middle of a run; what its first run brings in for good is no leak."""
+    monkeypatch.setattr(memory, "INTERVAL", 0.0)
+    (tmp_path / "leaky.py").write_text(LEAKS)
+    table = {"path": tmp_path / "leaky.py", "pool": {"children": 1}, "limits": {"memory": "300MiB"}}
+    log = Recorder()
+    async with hosted(MemoryBackend(), table, log=log) as host:
+        data = {"mib": 30, "more": True} if leaks else {"mib": 200, "more": False}
+        pids = [result_of(await host.run("leaky", data, attempts=1)) for _ in range(20)]
+        replaced = [line["pid"] for line in log.of("child.output") if "it is replaced" in line["text"]]
+        if leaks:
+            assert len(set(pids)) >= 3
+            assert set(replaced) <= set(pids)
+            await gone(pids[0])
+        else:
+            assert len(set(pids)) == 1
+            assert not replaced

@@ -13,6 +13,8 @@ from jobhost_runtimes.bundle import BundleSpec
 from jobhost_runtimes.dossier import dossier, split
 from jobhost_runtimes.receipts import code_hash
 
+from tests.isolation.test_attacks import NEEDS_BWRAP
+
 from .hosting import bundle, error_of, hosted, make_backend
 
 pytestmark = pytest.mark.anyio
@@ -105,6 +107,38 @@ async def test_a_dossier_says_where_a_run_hung(tmp_path: Path) -> None:
     assert found["last_call"] == "ctx.state.set"
     assert sum("in deep" in one for one in found["stacks"]) == 2, "other threads too"
     assert sum("in handler" in one for one in found["stacks"]) == 1
+
+
+STUCK_NODE = """
+module.exports = async (job, ctx) => {
+  await ctx.state.set("a", 1);
+  setInterval(() => {}, 1000);
+  if (job.data === "waits") await new Promise(() => {});
+  deep();
+};
+function deep() {
+  for (let n = 0; ; n += 1) if (n < 0) break;
+}
+"""
+
+
+@pytest.mark.parametrize("level", ["process", pytest.param("sandbox", marks=NEEDS_BWRAP)])
+async def test_a_dossier_says_where_a_node_child_hung(level: str, tmp_path: Path) -> None:
+    """The calls of a loop that never lets go, and what a handler waits for that does nothing; of this run, not the one before."""
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / "work.js").write_text(STUCK_NODE)
+    async with hosted(
+        MemoryBackend(), {"path": folder, "limits": {"grace": "400ms"}, "isolation": level, "pool": {"children": 1}}
+    ) as host:
+        for data, wanted in (("waits", "Timeout"), ("spins", "at deep ("), ("waits", "Timeout")):
+            error = error_of(await host.run("work", data, attempts=1, timeout_ms=700))
+            [stack] = error["data"]["dossier"]["stacks"]
+            assert wanted in stack
+            assert stack.startswith("Main thread waits for: ") == (data == "waits")
+            if data == "spins":
+                assert "work.js:9:" in stack.splitlines()[1], "the line it is in"
+                assert "work.js:6:" in stack.splitlines()[2], "who called it"
 
 
 async def test_a_dossier_says_how_a_child_died(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def _forker() -> Callable[[], int]:
     """`os.fork`, but for whose child it makes."""
     import ctypes
 
-    number = CLONE[os.uname().machine] if os.uname().machine in CLONE else None
+    number = CLONE.get(os.uname().machine)
     if number is None:
         raise ValueError(f"the system call is not known for {os.uname().machine}")
     python = ctypes.pythonapi  # keeps the interpreter's lock, as what surrounds a fork has to
