@@ -66,7 +66,7 @@ def _limits(bundle: Bundle) -> LimitSpec:
     return LimitSpec(
         memory=given.memory,
         grace=given.grace / 1000,
-        processes=given.processes or (PROCESSES if confined else None),
+        processes=given.processes or PROCESSES,
         open_files=given.open_files or OPEN_FILES,
         disk=given.disk or (DISK if confined else None),
         network=given.network,

@@ -17,6 +17,13 @@ from .services import Services
 STRIKES = 10
 """So many unknown or malformed calls from one child, and it is taken for broken."""
 MAX_LOG_LINE = 16 * 1024
+CALLS_PER_SECOND = 5_000
+CALLS_AT_ONCE = 10_000
+"""Of one run; more of them wait for their turn, and with them the run."""
+SERVED_AT_ONCE = 32
+"""Calls of one child; each answer may have a megabyte."""
+MOST_HELD = 8 * 1024 * 1024
+"""Bytes of values in calls of one child that are not answered yet: beyond them nothing more is read from it."""
 
 
 class Answers:
@@ -29,6 +36,9 @@ class Answers:
         self._methods = frozenset(services.methods) & REQUESTS.keys()
         self._connection = connection
         self._strikes = 0
+        self._places = asyncio.Semaphore(SERVED_AT_ONCE)
+        self._held = 0
+        self._holding = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def request(self, request: Request, runs: dict[str, Run]) -> None:
@@ -44,20 +54,43 @@ class Answers:
             self._refuse(request, "InvalidParamsError", problem)
         else:
             _count(run, method)
+            size = sum(len(value) for value in params.values() if isinstance(value, bytes))
+            self._hold(size)
             task = asyncio.get_running_loop().create_task(self._serve(request, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _task: self._hold(-size))
+
+    def _hold(self, size: int) -> None:
+        """Count the bytes that wait for their answer, and let the child wait while they are too many."""
+        self._held += size
+        if not self._holding and self._held > MOST_HELD:
+            self._holding = True
+            self._connection.hold()
+        elif self._holding and self._held <= MOST_HELD // 2:
+            self._holding = False
+            self._connection.release()
 
     async def _serve(self, request: Request, run: Run) -> None:
-        try:
-            result = await self._services.call(run, request.method, request.params)
-        except CallError as error:
-            self._refuse(request, error.type, str(error))
-            return
-        try:
-            self._connection.result(request.id, result)
-        except ProtocolError as error:
-            self._refuse(request, "ProtocolError", str(error))
+        pause = 0.0 if run.account is None else run.account.turn(CALLS_PER_SECOND, CALLS_AT_ONCE)
+        if pause > 0:
+            await asyncio.sleep(pause)
+        async with self._places:
+            await (
+                self._connection.taking.wait()
+            )  # or a child that asks, and never reads, would fill the host with answers
+            if run.ended:
+                self._refuse(request, "RunNotLiveError", "this run is not live in this child")
+                return
+            try:
+                result = await self._services.call(run, request.method, request.params)
+            except CallError as error:
+                self._refuse(request, error.type, str(error))
+                return
+            try:
+                self._connection.result(request.id, result)
+            except ProtocolError as error:
+                self._refuse(request, "ProtocolError", str(error))
 
     def _refuse(self, request: Request, type: str, message: str) -> None:
         error: dict[str, Any] = {"type": type, "message": message, "stack": "", "retry": None, "data": None}

@@ -26,6 +26,8 @@ class Death:
     memory: tuple[int, int] | None = None
     cpu_time: tuple[float, float] | None = None
     """Seconds used, seconds allowed."""
+    processes: tuple[int, int] | None = None
+    """Seen, allowed."""
     culprit: Run | None = None
     tail: str = ""
 
@@ -56,6 +58,10 @@ def death_error(death: Death) -> dict[str, str]:
             f"the run used {spent:.1f} s of processor time; the limit is {most:g} s (cpu_time in [bundles.limits])"
         )
         return host_error("CpuTimeLimitError", _quoting(message, death.tail), "host")
+    if death.processes is not None:
+        seen, most = death.processes
+        message = f"the child had {seen} processes; the limit is {most} (processes in [bundles.limits])"
+        return host_error("ProcessLimitError", _quoting(message, death.tail), "host")
     return host_error("ChildDied", _quoting(_manner(death), death.tail), "child")
 
 

@@ -297,6 +297,9 @@ class Child:
         elif self._death.cpu_time is not None:
             spent, most = self._death.cpu_time
             limit = {"name": "cpu_time", "value_ms": round(most * 1000), "reached_ms": round(spent * 1000)}
+        elif self._death.processes is not None:
+            seen, most_processes = self._death.processes
+            limit = {"name": "processes", "value": most_processes, "reached": seen}
         elif self._death.memory is not None:
             used, allowed = self._death.memory
             limit = {"name": "memory", "value": allowed, "reached": used}
@@ -390,6 +393,12 @@ class Child:
         started = [run for run in self.runs.values() if run.started]
         account = started[0].account if len(started) == 1 else None
         return 0.0 if account is None or account.shared else account.spent(self._usage)
+
+    def over_processes(self, seen: int, limit: int) -> None:
+        """Kill the child because its tree has more processes than it may."""
+        if not self.dying:
+            self._death.processes = (seen, limit)
+            self._begin_death("it had too many processes")
 
     def over_time(self, used: float, limit: float) -> None:
         """Kill the child because its run has used more processor time than it may. Seconds."""

@@ -27,6 +27,7 @@ STUCK_AFTER = 5.0
 """Seconds after which a child that still has not read them is given up."""
 HALF_FRAME_AFTER = 30.0
 """Seconds a frame may take from its first byte to its last."""
+HALF_FRAME = f"it left a frame unfinished for {HALF_FRAME_AFTER:g} s"
 _BUFFER = 256 * 1024
 
 
@@ -49,6 +50,10 @@ class Connection:
         self._closed = False
         self._stuck: asyncio.TimerHandle | None = None
         self._half: asyncio.TimerHandle | None = None
+        self._holds = 0
+        self.taking = asyncio.Event()
+        """Set while the child reads what is written for it."""
+        self.taking.set()
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -112,35 +117,44 @@ class Connection:
         except ProtocolError as error:
             self.lost(f"it broke the protocol: {error}")
             return
-        if self.peer.partial:
-            if self._half is None:
-                self._half = self._loop.call_later(
-                    HALF_FRAME_AFTER, self._gave_up, "it left a frame unfinished for 30 s"
-                )
-        elif self._half is not None:
+        if events or not self.peer.partial:
+            self._forget_half()  # a whole frame came: one that is unfinished now is another one
+        if self.peer.partial and self._half is None:
+            self._half = self._loop.call_later(HALF_FRAME_AFTER, self._gave_up, HALF_FRAME)
+        if events:
+            self._on_events(events)
+
+    def _forget_half(self) -> None:
+        if self._half is not None:
             self._half.cancel()
             self._half = None
-        if events:
-            if self._half is not None:
-                # A whole frame came: the one that is unfinished now is another one.
-                self._half.cancel()
-                self._half = self._loop.call_later(
-                    HALF_FRAME_AFTER, self._gave_up, "it left a frame unfinished for 30 s"
-                )
-            self._on_events(events)
+
+    def hold(self) -> None:
+        """Read nothing more until as many calls of `release`: the child waits then, in its pipe."""
+        self._holds += 1
+        if self._holds == 1 and self._reader is not None and not self._closed:
+            self._reader.pause_reading()
+            self._forget_half()  # what is not read can't be finished
+
+    def release(self) -> None:
+        self._holds -= 1
+        if self._holds == 0 and self._reader is not None and not self._closed:
+            self._reader.resume_reading()
+            if self.peer.partial:
+                self._half = self._loop.call_later(HALF_FRAME_AFTER, self._gave_up, HALF_FRAME)
 
     def pause_writing(self) -> None:
         """The child does not read. Its requests wait too, or they would pile up answers."""
-        if self._reader is not None and not self._closed:
-            self._reader.pause_reading()
+        self.hold()
+        self.taking.clear()
         self._stuck = self._loop.call_later(STUCK_AFTER, self._gave_up, "it did not read its wire for 5 s")
 
     def resume_writing(self) -> None:
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
-        if self._reader is not None and not self._closed:
-            self._reader.resume_reading()
+            self.taking.set()
+            self.release()
 
     def _gave_up(self, reason: str) -> None:
         self.lost(reason)

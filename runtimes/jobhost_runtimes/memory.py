@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .strays import descendants
 
 if TYPE_CHECKING:
-    from .bundle import LimitSpec
+    from .bundle import BundleSpec
     from .child import Child
 
 INTERVAL = 0.2
@@ -26,15 +26,18 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch:
-    """Looks at each busy child's tree and calls `Child.over_memory`, or at its run's time `Child.over_time`, where a limit is passed."""
+    """Looks at each busy child's tree and calls `Child.over_memory`, `over_processes` or `over_time` where a limit is passed."""
 
-    def __init__(self, limits: LimitSpec, children: Callable[[], Iterable[Child]]) -> None:
-        self._limits = limits
+    def __init__(self, bundle: BundleSpec, children: Callable[[], Iterable[Child]]) -> None:
+        self._limits = bundle.limits
+        # At the other levels the kernel counts, by the user or the namespace that is the child's alone.
+        self._processes = bundle.limits.processes if bundle.isolation == "process" else None
         self._children = children
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        limited = self._limits.memory is not None or self._limits.cpu_time is not None
+        limits = self._limits
+        limited = any(limit is not None for limit in (limits.memory, limits.cpu_time, self._processes))
         if limited and os.path.exists("/proc/self/statm"):
             self._task = asyncio.get_running_loop().create_task(self._watch())
 
@@ -43,13 +46,16 @@ class Watch:
             self._task.cancel()
 
     async def _watch(self) -> None:
-        memory, cpu_time = self._limits.memory, self._limits.cpu_time
+        memory, cpu_time, processes = self._limits.memory, self._limits.cpu_time, self._processes
         while True:
             await asyncio.sleep(INTERVAL)
             for child in list(self._children()):
                 if not child.runs or child.dying:
                     continue
-                if memory is not None and (used := tree_memory(child.pid, memory)) > memory:
+                below = descendants(child.pid)
+                if processes is not None and len(below) >= processes:
+                    child.over_processes(len(below) + 1, processes)
+                elif memory is not None and (used := tree_memory(child.pid, memory, below)) > memory:
                     child.over_memory(used, memory)
                 elif cpu_time is not None and (spent := child.cpu_of_run()) > cpu_time:
                     child.over_time(spent, cpu_time)
@@ -73,9 +79,9 @@ class Growth:
         return used > self._first + (limit - self._first) * SWOLLEN
 
 
-def tree_memory(pid: int, limit: int) -> int:
+def tree_memory(pid: int, limit: int, below: Sequence[int] | None = None) -> int:
     """Bytes the process and its descendants use: summed RSS while that is within the limit, else summed PSS."""
-    pids = [pid, *descendants(pid)]
+    pids = [pid, *(descendants(pid) if below is None else below)]
     rss = sum(_rss(each) for each in pids)
     return rss if rss <= limit or len(pids) == 1 else sum(_pss(each) for each in pids)
 

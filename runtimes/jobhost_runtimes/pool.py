@@ -54,7 +54,7 @@ class Pool:
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._template = Template(bundle, self._line)
-        self._watch = Watch(bundle.limits, lambda: self._children)
+        self._watch = Watch(bundle, lambda: self._children)
         self._sweeper: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
 

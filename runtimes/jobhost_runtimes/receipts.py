@@ -58,7 +58,7 @@ class Usage:
 class Account:
     """What one run is charged, opened when its handler starts."""
 
-    __slots__ = ("_began", "_cpu", "_received", "_sent", "calls", "last_call", "lines", "shared")
+    __slots__ = ("_began", "_cpu", "_received", "_sent", "_turns", "calls", "last_call", "lines", "shared")
 
     def __init__(self, usage: Usage, received: int, sent: int, shared: bool, resting: bool) -> None:
         """`resting`: the child has done nothing since the last look."""
@@ -67,10 +67,17 @@ class Account:
         self._received = received
         self._sent = sent
         self.shared = shared
+        self._turns = 0.0
         self.calls = 0
         self.last_call = ""
         self.lines = 0
         """Of the child's stderr, when the run began."""
+
+    def turn(self, rate: float, burst: float) -> float:
+        """Seconds until the next call may be served: at once for `burst` of them, then `rate` a second."""
+        now = time.monotonic()
+        self._turns = max(self._turns, now - burst / rate) + 1 / rate
+        return max(0.0, self._turns - now)
 
     def spent(self, usage: Usage) -> float:
         """Seconds of processor time so far."""

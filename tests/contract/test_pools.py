@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,13 +242,37 @@ async def test_memory_of_processes_below_counts() -> None:
         assert "96" in error["message"]
 
 
+BOMB = """
+import os, time
+
+def handler(job, ctx):
+    for _ in range(job.data):
+        if os.fork() == 0:
+            time.sleep(1000)
+    time.sleep(0.7)
+    return "lived"
+"""
+
+
+async def test_more_processes_than_allowed_end_the_child(tmp_path: Path) -> None:
+    """G2. Row: child killed. At `process` the tree is counted: the error names the limit and what was reached."""
+    (tmp_path / "bomb.py").write_text(BOMB)
+    async with hosted(MemoryBackend(), {"path": tmp_path / "bomb.py", "limits": {"processes": 8}}) as host:
+        error = error_of(await host.run("bomb", 30, attempts=1))
+        assert (error["type"], error["origin"]) == ("ProcessLimitError", "host")
+        limit = error["data"]["dossier"]["limit"]
+        assert (limit["name"], limit["value"]) == ("processes", 8)
+        assert limit["reached"] > 8
+        assert result_of(await host.run("bomb", 7, attempts=1)) == "lived"
+
+
 async def test_memory_that_forks_share_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork looks like a doubling, and is none: four of them with 60 MiB stay below 200."""
     looks: list[tuple[int, int]] = []
     measured = memory.tree_memory
 
-    def noted(pid: int, limit: int) -> int:
-        used = measured(pid, limit)
+    def noted(pid: int, limit: int, below: Sequence[int] | None = None) -> int:
+        used = measured(pid, limit, below)
         looks.append((len(descendants(pid)), used))
         return used
 
