@@ -27,32 +27,40 @@ class Usage:
         self.pid = pid
         self._next = 0.0
         self._cpu = 0.0
+        self._next_peak = 0.0
         self._peak = 0
 
-    def resting(self) -> tuple[float, int]:
-        """What `look` gave last, of a process that has done nothing since: a look costs 60 us, in which its next run would wait."""
-        return (self._cpu, self._peak) if self._next else self.look(time.monotonic())
+    def resting(self) -> float:
+        """What `cpu` gave last, of a process that has done nothing since: a look costs 30 us, in which its next run would wait."""
+        return self._cpu if self._next else self.cpu(time.monotonic())
 
-    def look(self, now: float) -> tuple[float, int]:
-        """Seconds of processor time so far, of ended children too, and the most memory it had at once, in bytes."""
+    def cpu(self, now: float) -> float:
+        """Seconds of processor time so far, of ended children too."""
         if now >= self._next:
             self._next = now + TICK
-            self._read()
-        return self._cpu, self._peak
+            # Behind the name, which may hold anything in its brackets.
+            times = _read(f"/proc/{self.pid}/stat").rpartition(b")")[2].split()[11:15]
+            if times:
+                self._cpu = sum(map(int, times)) / _PER_SECOND
+        return self._cpu
 
-    def _read(self) -> None:
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                # Behind the name, which may hold anything in its brackets.
-                times = file.read().rpartition(b")")[2].split()[11:15]
-            with open(f"/proc/{self.pid}/status", "rb") as file:
-                status = file.read()
-        except OSError:
-            return  # it ended meanwhile: what was seen last counts
-        self._cpu = sum(map(int, times)) / _PER_SECOND
-        _, _, behind = status.partition(b"VmHWM:")
-        if behind:
-            self._peak = int(behind.split(None, 1)[0]) * 1024
+    def peak(self, now: float) -> int:
+        """The most memory it had at once, in bytes."""
+        if now >= self._next_peak:
+            self._next_peak = now + TICK
+            _, _, behind = _read(f"/proc/{self.pid}/status").partition(b"VmHWM:")
+            if behind:
+                self._peak = int(behind.split(None, 1)[0]) * 1024
+        return self._peak
+
+
+def _read(path: str) -> bytes:
+    """Nothing if the process has ended meanwhile: what was seen last counts."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 class Account:
@@ -63,7 +71,7 @@ class Account:
     def __init__(self, usage: Usage, received: int, sent: int, shared: bool, resting: bool) -> None:
         """`resting`: the child has done nothing since the last look."""
         self._began = now = time.monotonic()
-        self._cpu = (usage.resting() if resting else usage.look(now))[0]
+        self._cpu = usage.resting() if resting else usage.cpu(now)
         self._received = received
         self._sent = sent
         self.shared = shared
@@ -81,16 +89,15 @@ class Account:
 
     def spent(self, usage: Usage) -> float:
         """Seconds of processor time so far."""
-        return usage.look(time.monotonic())[0] - self._cpu
+        return usage.cpu(time.monotonic()) - self._cpu
 
     def closed(self, usage: Usage, received: int, sent: int, frame: bytes) -> bytes:
         """The receipt. `frame` is what is the same for all runs of the child."""
         now = time.monotonic()
-        cpu, peak = usage.look(now)
         return b'{"wall_ms":%.2f,"cpu_ms":%d,"memory":%d,"received":%d,"sent":%d,"calls":%d,"shared":%b,%b}' % (
             (now - self._began) * 1000,
-            (cpu - self._cpu) * 1000 + 0.5,
-            peak,
+            (usage.cpu(now) - self._cpu) * 1000 + 0.5,
+            usage.peak(now),
             received - self._received,
             sent - self._sent,
             self.calls,

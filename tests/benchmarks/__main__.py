@@ -13,7 +13,16 @@ from pathlib import Path
 
 from .measure import Options, Row
 
-SUBJECTS = ("throughput_memory", "throughput_sqlite", "throughput_redis", "latency", "latency_redis", "start", "growth")
+SUBJECTS = (
+    "throughput_memory",
+    "throughput_sqlite",
+    "throughput_redis",
+    "latency",
+    "latency_redis",
+    "start",
+    "growth",
+    "isolation",
+)
 
 
 def main() -> int:

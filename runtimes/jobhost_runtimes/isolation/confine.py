@@ -17,7 +17,6 @@ Sources: prctl(2), landlock(7) and linux/landlock.h, seccomp(2), mount(2).
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -53,8 +52,28 @@ def must(what: str, result: int) -> None:
         raise Failed(f"{what}: refused by the kernel")
 
 
+def settings_of(text: str) -> dict[str, Any]:
+    """Read JSON without `json`, whose import would take longer than all else here."""
+    try:
+        from _json import make_scanner
+    except ImportError:
+        import json
+
+        loaded: dict[str, Any] = json.loads(text)
+        return loaded
+
+    class Settings:
+        strict = True
+        object_hook = object_pairs_hook = None
+        parse_float, parse_int, parse_constant = float, int, None
+
+    settings: Any = Settings
+    read: dict[str, Any] = make_scanner(settings)(text, 0)[0]
+    return read
+
+
 def main() -> None:
-    settings = json.loads(sys.argv[1])
+    settings = settings_of(sys.argv[1])
     move_descriptors(os.environ.pop("JOBHOST_DESCRIPTORS", ""))
     try:
         confine(settings)

@@ -12,7 +12,7 @@ from ..bundle import BundleSpec
 from ..languages import Launch
 
 CONFINE = str(Path(__file__).with_name("confine.py"))
-NICE = 5
+NICE = 10
 OOM = 500
 """Of 1,000: the kernel ends children before the host when memory is short."""
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32")

@@ -1,4 +1,4 @@
-"""Starts a child until it has answered `initialize`, and a bare interpreter, in turn: {"times"}. Prints medians in ms."""
+"""Starts a child until it has answered `initialize`, and a bare interpreter, in turn: {"times", "isolation"}. Prints medians in ms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from statistics import median
 from typing import cast
 
-from jobhost_runtimes.bundle import BundleSpec
+from jobhost_runtimes.bundle import BundleSpec, LimitSpec
 from jobhost_runtimes.child import Child
 from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.services import Services
@@ -23,8 +23,9 @@ class _NoServices:
     methods: tuple[str, ...] = ()
 
 
-async def measure(times: int) -> dict[str, float]:
-    bundle = BundleSpec("noop", HANDLERS / "noop", "python", files=("noop.py",))
+async def measure(times: int, isolation: str = "process") -> dict[str, float]:
+    limits = LimitSpec(processes=32, open_files=256, disk=64 * 1024 * 1024)
+    bundle = BundleSpec("noop", HANDLERS / "noop", "python", isolation, ("noop.py",), limits=limits)
     deadlines = Deadlines(asyncio.get_running_loop())
     template = Template(bundle, lambda _pid, _line: None)
     services = cast(Services, _NoServices())
@@ -44,7 +45,7 @@ async def measure(times: int) -> dict[str, float]:
 
 
 def main() -> None:
-    print(json.dumps(asyncio.run(measure(json.loads(sys.argv[1])["times"]))))
+    print(json.dumps(asyncio.run(measure(**json.loads(sys.argv[1])))))
 
 
 if __name__ == "__main__":
