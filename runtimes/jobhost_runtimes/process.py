@@ -91,57 +91,52 @@ def start(launch: Launch, bundle: BundleSpec) -> Started:
 
 
 def _spawn(launch: Launch, env: dict[str, str], cwd: Path, err: int) -> tuple[subprocess.Popen[bytes], Wire]:
-    if not launch.pipes:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                popen = subprocess.Popen(
-                    launch.argv,
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=err,
-                    env=env,
-                    cwd=cwd,
-                    start_new_session=True,
-                )
-            except OSError:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        return popen, ours
-    child_reads, we_write = _large_pipe()
-    we_read, child_writes = _large_pipe()
-    passed = [child_reads, child_writes]
-    argv = launch.argv
+    passed: list[int] = []
+    wire: Wire
+    if launch.pipes:
+        child_reads, we_write = _large_pipe()
+        we_read, child_writes = _large_pipe()
+        passed += (child_reads, child_writes)
+        wire = (we_read, we_write)
+        stdin, stdout = subprocess.DEVNULL, err
+    else:
+        wire, theirs = socket.socketpair()
+        wire.setblocking(False)
+        stdin = stdout = theirs.fileno()
     if launch.filter is not None:
         passed.append(readable(launch.filter))
     # Where they will be for the interpreter.
     numbers = range(3, 3 + len(passed)) if launch.moves else passed
+    argv = launch.argv
     if launch.moves:
         env = env | {MOVE_VARIABLE: ",".join(map(str, passed))}
+    if launch.pipes:
+        env = env | {"JOBHOST_RPC_FD": f"{numbers[0]},{numbers[1]}"}
     if launch.filter is not None:
-        argv = [*argv, "--seccomp", str(numbers[2])]
+        argv = [*argv, "--seccomp", str(numbers[-1])]
     if launch.inside:
         argv = [*argv, "--", *launch.inside]
     try:
         popen = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=err,
-            stderr=err,
-            env=env | {"JOBHOST_RPC_FD": f"{numbers[0]},{numbers[1]}"},
-            cwd=cwd,
-            pass_fds=passed,
-            start_new_session=True,
+            argv, stdin=stdin, stdout=stdout, stderr=err, env=env, cwd=cwd, pass_fds=passed, start_new_session=True
         )
     except OSError:
-        os.close(we_read)
-        os.close(we_write)
+        close_wire(wire)
         raise
     finally:
         for descriptor in passed:
             os.close(descriptor)
-    return popen, (we_read, we_write)
+        if not launch.pipes:
+            theirs.close()
+    return popen, wire
+
+
+def close_wire(wire: Wire) -> None:
+    if isinstance(wire, tuple):
+        for descriptor in wire:
+            os.close(descriptor)
+    else:
+        wire.close()
 
 
 def clear_away(launch: Launch) -> None:
@@ -170,11 +165,7 @@ class Process:
 
     def close_wire(self) -> None:
         """Close the host's end, which nobody has taken over."""
-        if isinstance(self.wire, tuple):
-            for descriptor in self.wire:
-                os.close(descriptor)
-        else:
-            self.wire.close()
+        close_wire(self.wire)
 
     # Its end ------------------------------------------------------------------------------------------------------
 

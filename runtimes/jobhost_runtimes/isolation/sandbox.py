@@ -68,7 +68,6 @@ def wrap(bundle: BundleSpec, launch: Launch) -> Launch:
         launch,
         argv=trampoline(settings, command),
         inside=[*inside, "--", *without_setpriv(launch.argv)],
-        pipes=True,
         env=env,
         uid=uid,
         filter=seccomp.program(network),
