@@ -119,6 +119,7 @@ class Child:
         started = await self._template.start()
         process = self._process = Process(started, self._exited)
         self.pid = process.pid
+        process.hold(self.bundle.limits.memory, self.bundle.limits.processes, self.over_memory)
         await self._stderr.open(process.stderr)
         connection = self._connection = Connection(self._events, self._lost)
         self._answers = Answers(self.bundle.name, process.pid, self._services, connection)
@@ -141,6 +142,7 @@ class Child:
             },
         )
         contents = contents_of(answer)
+        process.hold_all()
         self._usage = Usage(process.interpreter)
         self._frame = frame_of(self.bundle, process.pid, time.monotonic() - began, started.code)
         self._kinds = {handler.name: handler.kind for handler in contents.handlers}
@@ -394,6 +396,11 @@ class Child:
         account = started[0].account if len(started) == 1 else None
         return 0.0 if account is None or account.shared else account.spent(self._usage)
 
+    @property
+    def memory_held(self) -> bool:
+        """The kernel watches its memory."""
+        return self._process is not None and self._process.held
+
     def over_processes(self, seen: int, limit: int) -> None:
         """Kill the child because its tree has more processes than it may."""
         if not self.dying:
@@ -428,6 +435,7 @@ class Child:
                 await process.wait(OWN_EXIT)
             await process.kill()
             self._death.returncode = process.returncode
+            self._death.memory = self._death.memory or process.exceeded
             try:
                 async with asyncio.timeout(0.2):
                     await self._stderr.ended.wait()

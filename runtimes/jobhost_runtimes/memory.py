@@ -55,7 +55,11 @@ class Watch:
                 below = descendants(child.pid)
                 if processes is not None and len(below) >= processes:
                     child.over_processes(len(below) + 1, processes)
-                elif memory is not None and (used := tree_memory(child.pid, memory, below)) > memory:
+                elif (
+                    memory is not None
+                    and not child.memory_held
+                    and (used := tree_memory(child.pid, memory, below)) > memory
+                ):
                     child.over_memory(used, memory)
                 elif cpu_time is not None and (spent := child.cpu_of_run()) > cpu_time:
                     child.over_time(spent, cpu_time)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .bundle import BundleSpec
 from .errors import ChildStartError
+from .isolation.cgroups import Group, group_for
 from .isolation.users import users
 from .languages import MOVE_VARIABLE, Launch
 from .receipts import code_hash
@@ -161,7 +162,57 @@ class Process:
         self.pid = started.pid
         self.wire = started.wire
         self.stderr = started.stderr
+        self._group: Group | None = None
+        self.exceeded: tuple[int, int] | None = None
+        """Bytes of memory its tree had at most, and might have, once the kernel has killed something in it for that."""
         self._watch()
+
+    def hold(self, memory: int | None, processes: int | None, on_memory: Callable[[int, int], None]) -> None:
+        """Have the kernel hold its whole tree to limits, where it does that for this process. It has run nothing of its bundle yet.
+
+        `on_memory` gets what was used and what was allowed once something in it was killed for that.
+        """
+        group = group_for(memory, processes)
+        if group is None:
+            return
+        self._group = group
+        try:
+            group.add([self.pid])
+        except OSError:
+            self._group = None
+            group.remove()
+            return
+        if group.bell is not None:
+            self._loop.add_reader(group.bell, self._rung, on_memory)
+
+    def _rung(self, on_memory: Callable[[int, int], None]) -> None:
+        assert self._group is not None
+        assert self._group.bell is not None
+        assert self._group.memory is not None
+        self._loop.remove_reader(self._group.bell)
+        self.exceeded = (max(self._group.peak, self._group.memory), self._group.memory)
+        on_memory(*self.exceeded)
+
+    def hold_all(self) -> None:
+        """Take in what was started between its own start and `hold`: what stands before the interpreter, and that."""
+        if self._group is not None and self._launch.depth:
+            with contextlib.suppress(OSError):  # they came with what is held already, or the watch sees them
+                self._group.add(descendants(self.pid))
+
+    @property
+    def held(self) -> bool:
+        """The kernel watches its memory."""
+        return self._group is not None and self._group.memory is not None
+
+    def _let_go(self) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            if group.bell is not None:
+                self._loop.remove_reader(group.bell)
+            if group.memory is not None and group.exceeded:
+                self.exceeded = (max(group.peak, group.memory), group.memory)
+            group.kill()
+            group.give_back()
 
     def close_wire(self) -> None:
         """Close the host's end, which nobody has taken over."""
@@ -196,6 +247,7 @@ class Process:
         _living.discard(self.pid)
         if not _coming:
             end_orphans(_living)
+        self._let_go()
         clear_away(self._launch)
         self._exited.set()
         self._on_exit(self.returncode)
@@ -234,6 +286,8 @@ class Process:
         self.signal_group(signal.SIGKILL)
         for stray in strays:
             stray.kill()
+        if self._group is not None:
+            self._group.kill()
 
     def signal_group(self, number: signal.Signals) -> None:
         try:

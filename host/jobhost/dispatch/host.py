@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 from jobhost_runtimes.deadlines import Deadlines
+from jobhost_runtimes.isolation import cgroups
 from jobhost_runtimes.run import Tokens
 from jobhost_runtimes.services import Line
 
@@ -438,6 +439,7 @@ class Host:
             self.log.error("host.unsettled", settlements=lost, hint="the backend is gone; their leases will expire")
 
     async def _close(self) -> None:
+        cgroups.remove_spares()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
