@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .run import Ending, Outcome, Run, host_error
 
@@ -63,6 +64,19 @@ def death_error(death: Death) -> dict[str, str]:
         message = f"the child had {seen} processes; the limit is {most} (processes in [bundles.limits])"
         return host_error("ProcessLimitError", _quoting(message, death.tail), "host")
     return host_error("ChildDied", _quoting(_manner(death), death.tail), "child")
+
+
+def limit_hit(death: Death, timeout_ms: int) -> dict[str, Any] | None:
+    """Which limit ended it, as dossiers tell it: name, value, and what was reached. `timeout_ms`: of the run, if that has passed."""
+    if timeout_ms:
+        return {"name": "timeout", "value_ms": timeout_ms}
+    if death.cpu_time is not None:
+        spent, most = death.cpu_time
+        return {"name": "cpu_time", "value_ms": round(most * 1000), "reached_ms": round(spent * 1000)}
+    for name, found in (("processes", death.processes), ("memory", death.memory)):
+        if found is not None:
+            return {"name": name, "value": found[1], "reached": found[0]}
+    return None
 
 
 def _manner(death: Death) -> str:

@@ -17,7 +17,7 @@ from jobhost_sdk.errors import ProtocolError
 from jobhost_sdk.wire.peer import Request, Response
 
 from .answers import MAX_LOG_LINE, Answers
-from .blame import Death, blame, death_error
+from .blame import Death, blame, death_error, limit_hit
 from .bundle import BundleSpec, Contents
 from .connection import Connection
 from .deadlines import Deadlines
@@ -293,18 +293,7 @@ class Child:
         """Put what is known of an end into its error."""
         if outcome.error is None or run.account is None:
             return
-        limit: dict[str, Any] | None = None
-        if outcome.ending is Ending.TIMED_OUT:
-            limit = {"name": "timeout", "value_ms": run.timeout_ms}
-        elif self._death.cpu_time is not None:
-            spent, most = self._death.cpu_time
-            limit = {"name": "cpu_time", "value_ms": round(most * 1000), "reached_ms": round(spent * 1000)}
-        elif self._death.processes is not None:
-            seen, most_processes = self._death.processes
-            limit = {"name": "processes", "value": most_processes, "reached": seen}
-        elif self._death.memory is not None:
-            used, allowed = self._death.memory
-            limit = {"name": "memory", "value": allowed, "reached": used}
+        limit = limit_hit(self._death, run.timeout_ms if outcome.ending is Ending.TIMED_OUT else 0)
         since = self._asked_at if self.bundle.language == "python" else run.account.lines
         asked = self._stderr.since(since) if limit is not None and limit["name"] == "timeout" else ()
         lines = self._stderr.since(0)
