@@ -17,16 +17,17 @@ from jobhost_sdk.errors import ProtocolError
 from jobhost_sdk.wire.peer import Request, Response
 
 from .answers import MAX_LOG_LINE, Answers
-from .blame import Death, blame, death_error, limit_hit
+from .blame import Death, blame, death_error
 from .bundle import BundleSpec, Contents
 from .connection import Connection
 from .deadlines import Deadlines
-from .dossier import STACKS, dossier
+from .dossier import STACKS
 from .errors import ChildStartError
 from .json_text import is_json
+from .ledger import Ledger
 from .memory import Growth
 from .process import Process
-from .receipts import Account, Usage, frame_of
+from .receipts import frame_of
 from .reports import contents_of, raised
 from .run import Ending, Outcome, Run, host_error, timeout_verdict
 from .services import Line, Services
@@ -86,11 +87,7 @@ class Child:
         self._asked: dict[str, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._death = Death()
-        self._asked_at = 0
-        """Lines of stderr before stacks were asked for."""
-        self._usage = Usage(0)
-        self._frame = b""
-        self._bytes = (0, 0)
+        self._ledger = Ledger(self._stderr, bundle.language == "python")
         self._gone = asyncio.Event()
         self.last_mark = 0.0
         self._growth = Growth()
@@ -143,8 +140,8 @@ class Child:
         )
         contents = contents_of(answer)
         process.hold_all()
-        self._usage = Usage(process.interpreter)
-        self._frame = frame_of(self.bundle, process.pid, time.monotonic() - began, started.code)
+        frame = frame_of(self.bundle, process.pid, time.monotonic() - began, started.code)
+        self._ledger.open(process.interpreter, frame, connection)
         self._kinds = {handler.name: handler.kind for handler in contents.handlers}
         self.ready = True
         self.ready_since = self.idle_since = time.monotonic()
@@ -200,12 +197,8 @@ class Child:
 
     def _started(self, run: Run) -> None:
         run.started = True
-        connection = self._connection
-        assert connection is not None
         # Of sync handlers the others in the child wait.
-        shared = len(self.runs) > 1 and not self._sync_queue
-        run.account = Account(self._usage, connection.bytes_in, connection.bytes_out, shared, len(self.runs) == 1)
-        run.account.lines = self._stderr.lines
+        self._ledger.begin(run, len(self.runs) > 1 and not self._sync_queue, len(self.runs) == 1)
         if run.timeout_ms:
             token = run.token
             self._tickets[token] = self._deadlines.add(token, run.timeout_ms / 1000, lambda: self._timed_out(run))
@@ -213,7 +206,7 @@ class Child:
     def _timed_out(self, run: Run) -> None:
         if not run.ended:
             if self.bundle.language == "python" and self._process is not None and not self.dying:
-                self._asked_at = self._stderr.lines
+                self._ledger.asked_for_stacks()
                 self._process.signal(STACKS)  # before anything tells the handler: where it is is what one wants to know
             self._stop_run(run, timeout_verdict(run.timeout_ms))
 
@@ -258,7 +251,7 @@ class Child:
             return False
         verdict = run.verdict
         if verdict is not None and verdict.ending is Ending.TIMED_OUT:
-            self._document(run, verdict)
+            self._ledger.document(run, verdict, self._death)
         if error is not None:
             self._finish(run, raised(error))
         elif is_json(result):
@@ -278,27 +271,8 @@ class Child:
                     self._started(queue[0])
             elif run in queue:
                 queue.remove(run)
-        outcome.receipt = self._receipt(run)
+        outcome.receipt = self._ledger.receipt(run, bool(self.runs) and not self.is_sync(run.handler))
         run.end(outcome)
-
-    def _receipt(self, run: Run) -> bytes | None:
-        account, connection = run.account, self._connection
-        if account is None or connection is None:
-            return None
-        if self.runs and not account.shared and not self.is_sync(run.handler):
-            account.shared = True
-        return account.closed(self._usage, connection.bytes_in, connection.bytes_out, self._frame)
-
-    def _document(self, run: Run, outcome: Outcome) -> None:
-        """Put what is known of an end into its error."""
-        if outcome.error is None or run.account is None:
-            return
-        limit = limit_hit(self._death, run.timeout_ms if outcome.ending is Ending.TIMED_OUT else 0)
-        since = self._asked_at if self.bundle.language == "python" else run.account.lines
-        asked = self._stderr.since(since) if limit is not None and limit["name"] == "timeout" else ()
-        lines = self._stderr.since(0)
-        found = dossier(lines, asked, self._death.returncode, run.account.last_call, limit)
-        outcome.error = {**outcome.error, "data": {"dossier": found}}
 
     def _forget(self, run: Run) -> None:
         token = run.token
@@ -381,9 +355,7 @@ class Child:
 
     def cpu_of_run(self) -> float:
         """Seconds of processor time that the one run which is under way has taken; 0 if it is not alone."""
-        started = [run for run in self.runs.values() if run.started]
-        account = started[0].account if len(started) == 1 else None
-        return 0.0 if account is None or account.shared else account.spent(self._usage)
+        return self._ledger.processor_time(self.runs.values())
 
     @property
     def memory_held(self) -> bool:
@@ -433,7 +405,6 @@ class Child:
         if self._connection is None and process is not None:
             process.close_wire()  # its start was given up before anybody took it over
         if self._connection is not None:
-            self._bytes = (self._connection.bytes_in, self._connection.bytes_out)
             self._connection.close()
             self._connection = None
             self._answers.cancel()
@@ -448,10 +419,8 @@ class Child:
             self._finish_dead(run, outcome)
 
     def _finish_dead(self, run: Run, outcome: Outcome) -> None:
-        self._document(run, outcome if run.verdict is None else run.verdict)
-        if run.account is not None:
-            run.account.shared = run.account.shared or len(self.runs) > 1
-            outcome.receipt = run.account.closed(self._usage, *self._bytes, self._frame)
+        self._ledger.document(run, outcome if run.verdict is None else run.verdict, self._death)
+        outcome.receipt = self._ledger.receipt(run, len(self.runs) > 1)
         self._forget(run)
         run.end(outcome)
 

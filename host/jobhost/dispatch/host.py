@@ -332,6 +332,7 @@ class Host:
             "uptime_s": round(time.time() - self.started_at, 3),
             "handlers": self.catalogue.names(),
             "problems": [str(problem) for problem in self.catalogue.problems],
+            "bundles": self.bundles.told(),
             "queues": counts,
             **self.metrics(),
         }
