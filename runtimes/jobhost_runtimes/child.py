@@ -140,6 +140,7 @@ class Child:
         )
         contents = contents_of(answer)
         process.hold_all()
+        process.yield_processor()
         frame = frame_of(self.bundle, process.pid, time.monotonic() - began, started.code)
         self._ledger.open(process.interpreter, frame, connection)
         self._kinds = {handler.name: handler.kind for handler in contents.handlers}

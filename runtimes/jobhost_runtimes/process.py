@@ -199,6 +199,17 @@ class Process:
             with contextlib.suppress(OSError):  # they came with what is held already, or the watch sees them
                 self._group.add(descendants(self.pid))
 
+    def yield_processor(self) -> None:
+        """Make its priority count. Where the kernel groups processes by session, a nice value is weighed within its group alone, and each
+        child has a session of its own: then it is the group's that has to be lower (sched(7), "The autogroup feature")."""
+        pid = self.interpreter
+        try:
+            nice = os.getpriority(os.PRIO_PROCESS, pid)
+            with open(f"/proc/{pid}/autogroup", "w") as file:
+                file.write(str(nice))
+        except OSError:
+            return  # no such groups; or, for a host that is not root, too soon after the last one
+
     @property
     def held(self) -> bool:
         """The kernel watches its memory."""
