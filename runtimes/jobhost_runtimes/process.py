@@ -163,6 +163,7 @@ class Process:
         self.wire = started.wire
         self.stderr = started.stderr
         self._group: Group | None = None
+        self._whole = True
         self.exceeded: tuple[int, int] | None = None
         """Bytes of memory its tree had at most, and might have, once the kernel has killed something in it for that."""
         self._watch()
@@ -196,8 +197,10 @@ class Process:
     def hold_all(self) -> None:
         """Take in what was started between its own start and `hold`: what stands before the interpreter, and that."""
         if self._group is not None and self._launch.depth:
-            with contextlib.suppress(OSError):  # they came with what is held already, or the watch sees them
+            try:
                 self._group.add(descendants(self.pid))
+            except OSError:
+                self._whole = False
 
     def yield_processor(self) -> None:
         """Make its priority count. Where the kernel groups processes by session, a nice value is weighed within its group alone, and each
@@ -212,8 +215,8 @@ class Process:
 
     @property
     def held(self) -> bool:
-        """The kernel watches its memory."""
-        return self._group is not None and self._group.memory is not None
+        """The kernel watches the memory of its whole tree."""
+        return self._whole and self._group is not None and self._group.memory is not None
 
     def _let_go(self) -> None:
         group, self._group = self._group, None

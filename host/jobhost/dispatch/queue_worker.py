@@ -198,7 +198,9 @@ class QueueWorker:
             room = wildcard.runtime.room(wildcard.handler) - self.host.asked
             limit = wildcard.settings.concurrency
             return room if limit is None else min(room, limit - self.host.running_of["*"] - self.host.asked)
-        return None if self.host.all_loaded and not self.host.bundles.missing else 0
+        # What is released comes back by itself; what is failed does not, and may be for a bundle that is still tried.
+        known = not self.host.bundles.missing or self.settings.unknown_jobs == "release"
+        return None if self.host.all_loaded and known else 0
 
     def _set_alarm(self, next_due: int | None) -> None:
         self.next_due = next_due
