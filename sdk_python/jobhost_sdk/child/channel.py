@@ -246,6 +246,8 @@ class Channel:
 
     def abandon(self) -> None:
         """Close this process's copy of the wire: it was forked. Reading from it afterwards ends the process."""
+        if self.abandoned:
+            return  # a fork of a fork
         self.abandoned = True
         for fd in {self.fd_in, self.fd_out}:
             os.close(fd)
