@@ -11,6 +11,8 @@ import anyio
 import pytest
 from jobhost.queues.memory import MemoryBackend
 
+from tests.wire.driver import VERSIONS, interpreter
+
 from .functions import Recorder
 from .hosting import PATIENCE, Hosted, error_of, hosted, result_of
 from .test_children import gone, pool_of
@@ -67,10 +69,17 @@ def template_of(host: Hosted) -> int:
     return pid
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("word", ["", "async "])
-async def test_each_run_has_a_fork_of_its_own_of_a_bundle_that_was_loaded_once(word: str, tmp_path: Path) -> None:
+async def test_each_run_has_a_fork_of_its_own_of_a_bundle_that_was_loaded_once(
+    word: str, version: str, tmp_path: Path
+) -> None:
     """D1, G2. Nothing is left over from the last run; each fork is the host's own child and is set up for itself."""
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"NO PYTHON {version} ON THIS MACHINE: a template is not tested on it")
     table, marks = bundle_of(tmp_path, word=word)
+    table["python"] = python
     log = Recorder()
     async with hosted(MemoryBackend(), table, log=log) as host:
         jobs = [await host.run("work", n) for n in range(6)]
