@@ -86,10 +86,17 @@ def _manner(death: Death) -> str:
     if code is None:
         return "the child could not be reached any more"
     if code >= 0:
-        return f"the child exited with code {code} before the job was done"
-    name = signal.Signals(-code).name if -code in {item.value for item in signal.Signals} else f"signal {-code}"
+        return f"the child {ending(code)} before the job was done"
     hint = ", probably out of memory" if any(word in death.tail for word in _OUT_OF_MEMORY) else ""
-    return f"the child was killed by {name}{hint}"
+    return f"the child {ending(code)}{hint}"
+
+
+def ending(code: int) -> str:
+    """How a process ended, by its return code (negative: the signal)."""
+    if code >= 0:
+        return f"exited with code {code}"
+    name = signal.Signals(-code).name if -code in {item.value for item in signal.Signals} else f"signal {-code}"
+    return f"was killed by {name}"
 
 
 def _quoting(message: str, tail: str) -> str:

@@ -17,7 +17,7 @@ from jobhost_sdk.errors import ProtocolError
 from jobhost_sdk.wire.peer import Request, Response
 
 from .answers import MAX_LOG_LINE, Answers
-from .blame import Death, blame, death_error
+from .blame import Death, blame, death_error, ending
 from .bundle import BundleSpec, Contents
 from .connection import Connection
 from .deadlines import Deadlines
@@ -41,6 +41,7 @@ LOG_RATE = 500
 LOG_BURST = 1000
 OWN_EXIT = 0.5
 """Seconds that a child which closed its wire gets to exit by itself, so that its exit code can be told."""
+CLOSED = "it closed its wire before it answered"
 GOODBYE = 2.0
 """Seconds for teardown after `shutdown`."""
 
@@ -107,6 +108,8 @@ class Child:
             await self._end(None)
             raise
         await self._end(None)
+        if reason == CLOSED and self._death.returncode is not None:
+            reason = f"it {ending(self._death.returncode)} before it answered"
         raise ChildStartError(
             _with_tail(f"the child of bundle {self.bundle.name} did not start: {reason}", self._stderr.tail())
         )
@@ -382,7 +385,7 @@ class Child:
         self.ready = False
         for future in self._asked.values():
             if not future.done():
-                future.set_exception(ChildStartError(reason or "it closed its wire before it answered"))
+                future.set_exception(ChildStartError(reason or CLOSED))
         task = asyncio.get_running_loop().create_task(self._die(reason, gently))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -69,6 +69,7 @@ async def test_a_breaker_opens_is_told_and_closes(tmp_path: Path) -> None:
         assert (opened["failures"], opened["bundle"]) == (bundles.OPENS_AT, table["path"].name)
         told = await breaker(host, True)
         assert told is not None
+        assert "it exited with code 3 before it answered" in told["error"]
         assert "the license server does not answer" in told["error"]
         [line] = await open_breakers(Config.model_validate({"queue_url": url}))
         assert f"the breaker of bundle {table['path'].name} is open after {told['failures']} failed starts" in line
