@@ -154,7 +154,8 @@ class Child:
     async def _ask(self, method: str, params: dict[str, Any]) -> Any:
         """A request of the child's life, not of a run."""
         connection = self._connection
-        assert connection is not None
+        if connection is None or self.dying:
+            raise ChildStartError(CLOSED)
         future = self._asked[method] = asyncio.get_running_loop().create_future()
         connection.request(method, params, method)
         try:

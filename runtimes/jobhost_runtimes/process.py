@@ -191,6 +191,7 @@ class Process:
         assert self._group.bell is not None
         assert self._group.memory is not None
         self._loop.remove_reader(self._group.bell)
+        self._group.rung = True
         self.exceeded = (max(self._group.peak, self._group.memory), self._group.memory)
         on_memory(*self.exceeded)
 

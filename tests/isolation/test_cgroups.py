@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 from jobhost.queues.memory import MemoryBackend
 from jobhost_runtimes.isolation import cgroups
+from jobhost_runtimes.process import Process
 from jobhost_runtimes.strays import descendants
 
+from tests.contract.functions import Recorder
 from tests.contract.hosting import PATIENCE, error_of, hosted, result_of
 from tests.contract.test_children import gone, pool_of
 
@@ -117,6 +119,42 @@ async def test_groups_are_used_again_and_what_a_dead_host_left_is_removed(folder
         for folder in folders:
             cgroups._tidy(folder)
             assert not list(folder.glob(f"{cgroups.PREFIX}{dead}-*"))
+
+
+@NEEDS_GROUPS
+async def test_a_group_whose_bell_has_rung_is_not_used_again(folders: tuple[Path, ...]) -> None:
+    """The kernel rings before it kills, and the one it kills may have ended otherwise by then."""
+    for heard in (True, False):
+        group = cgroups.group_for(1 << 30, 8)
+        assert group is not None
+        if heard:
+            group.rung = True
+        else:
+            assert group.bell is not None
+            os.eventfd_write(group.bell, 1)
+        group.give_back()
+        other = cgroups.group_for(1 << 30, 8)
+        assert other is not None
+        assert other is not group
+        other.give_back()
+        assert len(groups(folders[0])) == 1
+
+
+async def test_a_child_that_is_over_its_memory_before_it_was_asked_anything_is_a_start_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not when its start has taken too long."""
+
+    def over(_process: Process, memory: int, _processes: int, on_memory: Callable[[int, int], None]) -> None:
+        monkeypatch.undo()  # the next one is not
+        on_memory(memory, memory)
+
+    monkeypatch.setattr(Process, "hold", over)
+    log = Recorder()
+    async with hosted(MemoryBackend(), bundle(tmp_path / "b", "process", WORK), log=log) as host:
+        with anyio.fail_after(10):
+            assert result_of(await host.run("work")) == "done"
+    assert len(log.of("bundle.start_failed")) == 1
 
 
 def test_a_delegated_group_of_version_2_is_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

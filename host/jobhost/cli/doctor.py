@@ -50,6 +50,7 @@ def _examined() -> list[Finding]:
 
 
 def _machine() -> dict[str, Any]:
+    from jobhost_runtimes.isolation import cgroups
     from jobhost_runtimes.isolation.confine import landlock_version
 
     return {
@@ -58,6 +59,7 @@ def _machine() -> dict[str, Any]:
         "landlock": landlock_version(),
         "bubblewrap": shutil.which("bwrap"),
         "python": sys.executable,
+        "control_groups": cgroups.available(),
     }
 
 
@@ -96,5 +98,14 @@ def _show(found: list[Finding], machine: dict[str, Any]) -> None:
             if promised or kept:
                 mark = "yes" if kept else "NO "
                 click.echo(f"  {mark}  {words}{'' if promised else ' (not promised)'}")
+    if machine["control_groups"] is None:
+        click.echo(
+            "\nMemory of a child's tree is looked at five times a second. The kernel would hold it at each moment in a control group: "
+            "start the host as root, or as a systemd service with Delegate=yes."
+        )
+    else:
+        click.echo(
+            f"\nMemory of a child's tree is held by the kernel (control groups, version {machine['control_groups']})."
+        )
     if machine["user"] == "root":
         click.echo("\nThe host is root: children at `restricted` and `sandbox` get users of their own (uid_range).")

@@ -50,6 +50,8 @@ class Group:
         self._allows = (memory, processes)
         self.bell: int | None = None
         """A descriptor that can be read once the kernel kills in it for its memory. Version 2 has none: all of it dies then."""
+        self.rung = False
+        """The bell was heard; the kernel may not have killed yet."""
         name = f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self._folders = [folder / name for folder in files.folders]
         try:
@@ -78,13 +80,15 @@ class Group:
                     continue
 
     def _hang_bell(self) -> None:
-        self.bell = os.eventfd(0)
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK)
         with open(self._folders[0] / self._files.events) as events:
             _write(self._folders[0] / "cgroup.event_control", f"{self.bell} {events.fileno()}")
 
     @property
     def exceeded(self) -> bool:
-        """The kernel has killed something in it for its memory."""
+        """The kernel has killed something in it for its memory, or is about to."""
+        if self.rung:
+            return True
         found = _read(self._folders[0] / self._files.events).split()
         return "oom_kill" in found and int(found[found.index("oom_kill") + 1]) > 0
 
@@ -115,6 +119,13 @@ class Group:
     def _kept(self) -> bool:
         """Keep it for another child, or remove it; false while that has to wait."""
         spare = _spare.setdefault(self._allows, [])
+        if self.bell is not None and not self.rung:
+            try:
+                self.rung = (
+                    os.eventfd_read(self.bell) > 0
+                )  # it rang when nobody listened any more: the next child would hear it
+            except BlockingIOError:
+                pass  # it did not
         if self.exceeded or len(spare) >= MOST_SPARE:
             return self.remove()
         if _read(self._folders[-1] / "cgroup.procs"):
@@ -173,23 +184,40 @@ def remove_spares() -> None:
     _full.clear()
 
 
-def _delegated() -> Files | None:
-    """Version 2, in a group that says that it is ours to divide. Then this process moves into a group of its own within it, since
-    processes and limits can't be in one and the same."""
+def available() -> int | None:
+    """The version of the groups that can be made here; None if none can. Changes nothing."""
+    return 2 if _delegated_folder() is not None else 1 if _first_version() is not None else None
+
+
+def _delegated_folder() -> Path | None:
+    """The group of this process in version 2, if it says that it is ours to divide."""
     own, mounts = _membership(""), list(_mounts("cgroup2"))
     if own is None or not mounts:
         return None
     folder = mounts[0][0] / own.lstrip("/")
     try:
-        if not any(os.getxattr(folder, name) == b"1" for name in _marks(folder)):
-            return None
-        if not {"memory", "pids"} <= set(_read(folder / "cgroup.controllers").split()):
-            return None
-        host = folder / f"{PREFIX}{os.getpid()}-host"
+        ours = any(os.getxattr(folder, name) == b"1" for name in _marks(folder))
+    except OSError:
+        return None
+    return folder if ours and {"memory", "pids"} <= set(_read(folder / "cgroup.controllers").split()) else None
+
+
+def _delegated() -> Files | None:
+    """Version 2. This process moves into a group of its own within the one it is in, since processes and limits can't be in one and
+    the same; where others are in it too it moves back."""
+    folder = _delegated_folder()
+    if folder is None:
+        return None
+    host = folder / f"{PREFIX}{os.getpid()}-host"
+    try:
         host.mkdir(exist_ok=True)
-        for pid in _read(folder / "cgroup.procs").split():
-            _write(host / "cgroup.procs", pid)
-        _write(folder / "cgroup.subtree_control", "+memory +pids")
+        _write(host / "cgroup.procs", str(os.getpid()))
+        try:
+            _write(folder / "cgroup.subtree_control", "+memory +pids")
+        except OSError:
+            _write(folder / "cgroup.procs", str(os.getpid()))
+            host.rmdir()
+            return None
     except OSError:
         return None
     more = (("memory.swap.max", "0"), ("memory.oom.group", "1"))
