@@ -151,8 +151,9 @@ async def test_a_child_that_is_over_its_memory_before_it_was_asked_anything_is_a
 
     monkeypatch.setattr(Process, "hold", over)
     log = Recorder()
-    async with hosted(MemoryBackend(), bundle(tmp_path / "b", "process", WORK), log=log) as host:
-        with anyio.fail_after(10):
+    table = bundle(tmp_path / "b", "process", WORK, start_timeout="25s")
+    with anyio.fail_after(20):
+        async with hosted(MemoryBackend(), table, log=log) as host:
             assert result_of(await host.run("work")) == "done"
     assert len(log.of("bundle.start_failed")) == 1
 
