@@ -76,9 +76,8 @@ class Answers:
         if pause > 0:
             await asyncio.sleep(pause)
         async with self._places:
-            await (
-                self._connection.taking.wait()
-            )  # or a child that asks, and never reads, would fill the host with answers
+            # A child that asks, and never reads, would fill the host with answers.
+            await self._connection.taking.wait()
             if run.ended:
                 self._refuse(request, "RunNotLiveError", "this run is not live in this child")
                 return

@@ -25,9 +25,9 @@ TOLD = 500
 """Characters of an error that other processes are told."""
 RELOAD_PAUSE = 1.0
 RELOAD_LONGEST = 60.0
+"""Seconds before a bundle that could not be loaded is tried again: the first pause, and the longest."""
 OPENS_AT = 3
-"""Seconds before a bundle that could not be loaded is tried again, the first pause and the longest; failed starts with which the breaker
-of a bundle opens."""
+"""Failed starts one after the other with which the breaker of a bundle opens."""
 
 
 @dataclass(slots=True)
