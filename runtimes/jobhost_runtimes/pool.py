@@ -47,6 +47,8 @@ class Pool:
         self._deadlines = deadlines
         self._on_trouble = on_trouble
         self._children: list[Child] = []
+        self._leaving: set[Child] = set()
+        """Those that say goodbye."""
         self._starting = 0
         self._waiting: deque[Run] = deque()
         self._sync: set[str] = set()
@@ -87,7 +89,9 @@ class Pool:
             await self._drain()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(child.stop(now) for child in list(self._children)), *self._tasks, return_exceptions=True)
+        # Those that were saying goodbye have been interrupted in it.
+        stops = [*(child.stop(now) for child in self._children), *(child.stop(True) for child in self._leaving)]
+        await asyncio.gather(*stops, *self._tasks, return_exceptions=True)
         await self._template.stop()
 
     def _line(self, pid: int, text: str) -> None:
@@ -334,12 +338,17 @@ class Pool:
     def _retire(self, child: Child) -> None:
         if child in self._children:
             self._children.remove(child)
-            self._spawn(child.stop())
+            self._leaving.add(child)
+            self._spawn(self._dismiss(child))
             if self._waiting:
                 self._place_waiting()
             elif not self._children:
                 self._start_more()
             self._keep_spares()
+
+    async def _dismiss(self, child: Child) -> None:
+        await child.stop()
+        self._leaving.discard(child)
 
     def _child_gone(self, child: Child) -> None:
         if child in self._children:

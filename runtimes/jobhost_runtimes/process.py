@@ -34,6 +34,11 @@ _coming: set[object] = set()
 """Starts whose process may be there before its number is known here: until then no orphan can be told from it."""
 
 
+def is_living(pid: int) -> bool:
+    """Whether a child of this number was started here and has not been reaped."""
+    return pid in _living
+
+
 @contextlib.contextmanager
 def coming() -> Iterator[None]:
     """While another process makes a child for this one."""

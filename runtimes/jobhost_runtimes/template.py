@@ -19,7 +19,7 @@ from .bundle import BundleSpec
 from .errors import ChildStartError
 from .isolation import confined
 from .languages import Launch
-from .process import Process, Started, coming, start
+from .process import Process, Started, coming, is_living, start
 from .stderr import StderrReader
 
 PID_BYTES = 4
@@ -133,15 +133,20 @@ class Template:
         try:
             with theirs, coming():
                 socket.send_fds(wire, [b"f"], [theirs.fileno(), err])
-                answer = await _exactly(wire, PID_BYTES)
+                pid = int.from_bytes(await _exactly(wire, PID_BYTES), "little")
+                # The bundle's code has run in there: what it says is not simply waited for, and killed later.
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # noqa: ASYNC222 - it does not wait
+                if is_living(pid):
+                    raise ChildProcessError(f"process {pid} is another child")
         except (OSError, EOFError) as error:
             ours.close()
             os.close(stderr)
             await self._close()
-            raise ChildStartError(f"the template of bundle {self._bundle.name} has died{self._last_words()}") from error
+            raise ChildStartError(
+                f"the template of bundle {self._bundle.name} did not give a child: {error or 'it has died'}{self._last_words()}"
+            ) from error
         finally:
             os.close(err)
-        pid = int.from_bytes(answer, "little")
         ours.setblocking(False)
         return Started(
             pid,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from jobhost.queues.memory import MemoryBackend
+from jobhost_runtimes import template
 
 from tests.wire.driver import VERSIONS, interpreter
 
@@ -156,6 +158,30 @@ async def test_a_template_that_is_killed_is_started_again(tmp_path: Path) -> Non
         assert loads(marks) == 2
 
 
+@pytest.mark.parametrize("who", ["a stranger", "another child"])
+async def test_a_template_that_names_a_process_that_is_not_its_fork_gets_no_one_killed(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle's code has run in it. Fault: the answer is not trusted; the template is started again."""
+    table, _ = bundle_of(tmp_path)
+    exactly = template._exactly
+    async with hosted(MemoryBackend(), table) as host:
+        await host.run("work", 1)
+        named = 1 if who == "a stranger" else pool_of(host).children[0].pid
+
+        async def lies(wire: socket.socket, count: int) -> bytes:
+            monkeypatch.setattr(template, "_exactly", exactly)
+            await exactly(wire, count)
+            return named.to_bytes(count, "little")
+
+        first = template_of(host)
+        monkeypatch.setattr(template, "_exactly", lies)
+        for n in range(6):
+            assert result_of(await host.run("work", n, attempts=1))["count"] == 1
+        await gone(first)
+        assert os.path.exists("/proc/1")
+
+
 async def test_a_template_that_ends_while_it_loads_is_said_and_its_jobs_wait(tmp_path: Path) -> None:
     """A bundle that dies while it loads: no attempt is used; once it loads its jobs run."""
     flag = tmp_path / "flag"
@@ -207,3 +233,17 @@ async def at_rest(host: Hosted) -> int:
             await anyio.sleep(0.01)
     kinds = [os.readlink(link.path) for link in os.scandir("/proc/self/fd") if os.path.lexists(link.path)]
     return len([kind for kind in kinds if "eventfd" not in kind]) - 3 * len(pool.children)
+
+
+async def test_a_child_that_says_goodbye_when_its_host_stops_is_ended_too(tmp_path: Path) -> None:
+    """Its run has ended, its teardown goes on: it is nobody's any more, and must not be left to itself."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    table, _ = bundle_of(tmp_path, f"def teardown(ctx): open({str(gate)!r}).read()")
+    async with hosted(MemoryBackend(), table) as host:
+        pid = result_of(await host.run("work"))["pid"]
+        writer = await anyio.to_thread.run_sync(lambda: os.open(gate, os.O_WRONLY))  # its teardown has begun
+    try:
+        await gone(pid)
+    finally:
+        os.close(writer)
