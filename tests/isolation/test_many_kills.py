@@ -70,5 +70,6 @@ async def test_kills_leave_nothing(level: str, kills: int, reuse: str, tmp_path:
                 with anyio.fail_after(120):
                     job = await host.until(one.id, lambda job: job.state == "failed")
                 assert b"the child was killed by SIGKILL" in (job.error or b"")
-        assert len(pool_of(host).children) <= 2
+        # Where each run gets a fresh child, as many may stand ready as may run.
+        assert len(pool_of(host).children) <= (4 if reuse == "never" else 2)
     assert left_over() == before
