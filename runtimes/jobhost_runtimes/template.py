@@ -112,10 +112,9 @@ class Template:
             hello = await asyncio.get_running_loop().sock_recv(started.wire, HELLO)
         except OSError:
             pass
-        if hello != b"+":
-            await self._close()
         if hello == b"+":
             return
+        await self._close()
         if not hello:
             raise ChildStartError(
                 f"the template of bundle {self._bundle.name} ended while it loaded{self._last_words()}"

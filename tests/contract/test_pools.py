@@ -257,10 +257,10 @@ BOMB = """
 import os, time
 
 def handler(job, ctx):
-    for _ in range(job.data):
+    for _ in range(job.data["forks"]):
         if os.fork() == 0:
             time.sleep(1000)
-    time.sleep(0.7)
+    time.sleep(job.data["stays"])  # for the host to look
     return "lived"
 """
 
@@ -269,12 +269,12 @@ async def test_more_processes_than_allowed_end_the_child(tmp_path: Path) -> None
     """G2. Row: child killed. At `process` the tree is counted: the error names the limit and what was reached."""
     (tmp_path / "bomb.py").write_text(BOMB)
     async with hosted(MemoryBackend(), {"path": tmp_path / "bomb.py", "limits": {"processes": 8}}) as host:
-        error = error_of(await host.run("bomb", 30, attempts=1))
+        error = error_of(await host.run("bomb", {"forks": 30, "stays": 20}, attempts=1))
         assert (error["type"], error["origin"]) == ("ProcessLimitError", "host")
         limit = error["data"]["dossier"]["limit"]
         assert (limit["name"], limit["value"]) == ("processes", 8)
         assert limit["reached"] > 8
-        assert result_of(await host.run("bomb", 7, attempts=1)) == "lived"
+        assert result_of(await host.run("bomb", {"forks": 7, "stays": 0.7}, attempts=1)) == "lived"
 
 
 async def test_memory_that_forks_share_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Control groups: where this process may make some, the kernel itself holds a child's whole tree to its memory, and no process leaves it.
+"""Control groups: where this process may make some, the kernel itself holds a child's whole tree to its memory.
 
 Version 2 below a group that was delegated to this process (systemd's `Delegate=yes`), version 1 as root; elsewhere there are none, and
 `memory.Watch` looks instead. Sources: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst, systemd.resource-control(5).
@@ -41,7 +41,7 @@ class Files:
 
 
 class Group:
-    """One child's. Raises nothing once made: what it is for has another keeper too."""
+    """One child's."""
 
     def __init__(self, files: Files, memory: int | None, processes: int | None) -> None:
         """Raises OSError. `memory` in bytes."""
@@ -50,6 +50,7 @@ class Group:
         self._allows = (memory, processes)
         self.bell: int | None = None
         """A descriptor that can be read once the kernel kills in it for its memory. Version 2 has none: all of it dies then."""
+        self._leaving = False
         self.rung = False
         """The bell was heard; the kernel may not have killed yet."""
         name = f"{PREFIX}{os.getpid()}-{next(_numbers)}"
@@ -121,12 +122,11 @@ class Group:
         spare = _spare.setdefault(self._allows, [])
         if self.bell is not None and not self.rung:
             try:
-                self.rung = (
-                    os.eventfd_read(self.bell) > 0
-                )  # it rang when nobody listened any more: the next child would hear it
+                # It may have rung when nobody listened any more: the next child would hear it.
+                self.rung = os.eventfd_read(self.bell) > 0
             except BlockingIOError:
-                pass  # it did not
-        if self.exceeded or len(spare) >= MOST_SPARE:
+                pass  # it has not
+        if self._leaving or self.exceeded or len(spare) >= MOST_SPARE:
             return self.remove()
         if _read(self._folders[-1] / "cgroup.procs"):
             return False
@@ -135,6 +135,7 @@ class Group:
 
     def remove(self) -> bool:
         """Give it back to the kernel; false while something in it is still ending."""
+        self._leaving = True
         if self.bell is not None:
             os.close(self.bell)
             self.bell = None
