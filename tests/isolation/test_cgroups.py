@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,10 +57,18 @@ def groups(folder: Path) -> list[Path]:
 @pytest.fixture
 def folders() -> Iterator[tuple[Path, ...]]:
     assert FILES is not None
-    cgroups.remove_spares()
+    until_none_is_left(FILES.folders)
     yield FILES.folders
-    cgroups.remove_spares()
-    assert not any(map(groups, FILES.folders)), "nothing is left"
+    until_none_is_left(FILES.folders)
+
+
+def until_none_is_left(folders: tuple[Path, ...]) -> None:
+    """What was killed just now ends in its own time; its group goes with it."""
+    deadline = time.monotonic() + PATIENCE
+    while any(map(groups, folders)):
+        assert time.monotonic() < deadline, [group for folder in folders for group in groups(folder)]
+        cgroups.remove_spares()
+        time.sleep(0.01)
 
 
 @NEEDS_GROUPS

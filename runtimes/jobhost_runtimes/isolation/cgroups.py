@@ -178,11 +178,10 @@ def found() -> Files | None:
 
 
 def remove_spares() -> None:
-    """At the end of a host: what is still full is removed by the next one."""
-    for group in [*(group for groups in _spare.values() for group in groups), *_full]:
-        group.remove()
+    """At the end of a host: what is still full is removed with a later group, or by the next host."""
+    leaving = [*(group for groups in _spare.values() for group in groups), *_full]
     _spare.clear()
-    _full.clear()
+    _full[:] = [group for group in leaving if not group.remove()]
 
 
 def available() -> int | None:
