@@ -6,8 +6,12 @@ milliseconds. States are BullMQ's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from .flows import Emit, InFlow
 
 Json = bytes
 State = Literal["waiting", "prioritized", "delayed", "active", "completed", "failed", "waiting-children"]
@@ -155,6 +159,12 @@ class Settlement:
     """For `failed`: add a copy to this queue in the same step (a new waiting job of the same name and data, with
     metadata `{"dead": {"queue", "id", "error", "failed_at", "attempts_made"}}`)."""
     receipt: Json | None = None
+    flow: InFlow | None = None
+    """Of a job in a flow, or one that begins a flow by its first emit."""
+    emits: Sequence[Emit] = ()
+    """For `completed` and `failed`: delivered in the same step, each once however often the job comes back."""
+    unmatched: list[str] = field(default_factory=list)
+    """Filled in by the backend: triggers of `emits` that nobody subscribes to."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -182,7 +192,8 @@ class QueueInfo:
 @dataclass(slots=True, frozen=True)
 class Event:
     """Something that happened: `waiting`, `active`, `completed`, `failed`, `progress`, `stalled`, `removed`, `drained`,
-    `delayed`, `paused`, `resumed`, `cancel` (a cancel was requested for an active job).
+    `delayed`, `paused`, `resumed`, `cancel` (a cancel was requested for an active job), `flow` (something happened in the flow
+    whose id is `job_id` and whose last event is number `attempt`; its queue is empty).
 
     `attempt`: the attempt it is about, from 1; 0 for what is about no attempt.
     `data`: JSON text: the result of `completed`, `{"error": …}` of `failed` and a retried `delayed`, the value of `progress`.

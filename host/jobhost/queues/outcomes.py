@@ -35,6 +35,11 @@ def with_error(error: Json | None) -> Json | None:
     return None if error is None else b'{"error":' + error + b"}"
 
 
+def retry_data(error: Json | None, delay_ms: int) -> Json:
+    """The data of a step's event `step.retry`."""
+    return b'{"error":%b,"delay_ms":%d}' % (error or b"null", delay_ms)
+
+
 def dead_letter_copy(job: Job, error: Json | None, queue: str, now: int) -> NewJob:
     """Give the job to add to a dead letter `queue` for one that has just failed; its own metadata is kept beside `dead`."""
     metadata: dict[str, Any] = json.loads(job.metadata) if job.metadata else {}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .admission import Admission
+from .flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from .job import (
     Claim,
     Event,
@@ -195,6 +196,46 @@ class Backend(Protocol):
         """Delete a queue with all its jobs, logs, job state and its pause flag; gives how many jobs. Raises JobActiveError if
         any is active."""
 
+    # Flows (queues/flows.py says what they are, queues/delivery.py what becomes of them) -----------------------------
+
+    async def start_flow(self, flow: NewFlow) -> tuple[bool, int]:
+        """Begin a flow with its first steps, in one step. Whether it is new (a second start of an id changes nothing), and how
+        many first steps it was given."""
+
+    async def emit(self, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:
+        """Deliver emits of a running job at once, each once for all attempts of the job; gives the triggers that nobody
+        subscribes to. Raises LeaseLostError."""
+
+    async def happened(self, happenings: Sequence[Happening]) -> None:
+        """Keep events of runs; a job that did not know its flow belongs to it from then on."""
+
+    async def flow(self, id: str) -> FlowInfo | None: ...
+
+    async def flows(
+        self, name: str | None = None, statuses: Sequence[FlowStatus] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[FlowInfo], str | None]:
+        """Flows, the newest first, and the cursor of the next page."""
+
+    async def flow_children(self, id: str) -> list[FlowInfo]:
+        """Its sub-flows."""
+
+    async def flow_jobs(self, id: str) -> list[Job]:
+        """Its jobs that are there, in the order they came to it."""
+
+    async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
+        """Events above a number, in order."""
+
+    async def cancel_flow(self, id: str) -> bool:
+        """Let a running flow end as cancelled: nothing that its jobs emit counts any more. The jobs are left to the caller. False
+        if it does not run."""
+
+    async def reopen_flow(self, id: str) -> bool:
+        """Let a flow that has ended run again, since jobs of it will; it ends at once if none does. False if there is none."""
+
+    async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
+        """Forget the state of flows that ended before `state_before`, and all of those that ended before `ended_before` (Unix
+        ms); gives how many those are. Ends flows whose jobs are gone without a word."""
+
     # State (design: scopes are decided by the host and arrive here as one string) ---------------------------------
 
     async def state_get(self, scope: str, key: str) -> Json | None: ...
@@ -226,6 +267,9 @@ class Backend(Protocol):
         """Hosts whose heartbeat is younger than two minutes."""
 
     async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
-        """Tell producers which handlers exist; replaces earlier entries of the same name."""
+        """Tell producers which handlers exist, and emits who subscribes; replaces earlier entries of the same name."""
+
+    async def unpublish(self, names: Sequence[str]) -> int:
+        """Forget handlers, with what they subscribe to; gives how many there were."""
 
     async def published(self) -> list[PublishedHandler]: ...

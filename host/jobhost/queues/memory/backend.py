@@ -16,6 +16,7 @@ from jobhost.errors import ConfigurationError, JobActiveError, LeaseLostError
 from ..admission import Admission
 from ..clock import Clock, unix_ms
 from ..feed import Feed
+from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow, flow_in_data, flow_of
 from ..job import (
     STATES,
     Claim,
@@ -34,8 +35,9 @@ from ..job import (
     State,
     job_scope,
 )
-from ..outcomes import CANCELLED, dead_letter_copy, stalled_error, with_error
+from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
+from .flows import MemoryFlows
 from .record import READY, Record
 from .shelf import Shelf
 from .state import StateStore
@@ -59,6 +61,7 @@ class MemoryBackend:
         self._feed = Feed()
         self._last_seq = 0
         self._last_token = 0
+        self._flows = MemoryFlows(clock, lambda job: self._add(job, clock()), self._feed)
 
     @classmethod
     def from_url(cls, url: str, base_dir: Path, prefix: str) -> MemoryBackend:
@@ -98,6 +101,7 @@ class MemoryBackend:
     async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
         now = self._clock()
         added = [self._add(job, now) for job in jobs]
+        self._flows.finish()
         self._feed.wake({job.queue for job in jobs})
         return added
 
@@ -111,8 +115,7 @@ class MemoryBackend:
         record.backoff = new.backoff
         record.timeout_ms = new.timeout_ms
         record.metadata = new.metadata
-        record.flow_id = new.flow_id
-        record.flow_name = new.flow_name
+        record.flow_id, record.flow_name = (new.flow_id, new.flow_name) if new.flow_id else flow_in_data(new.data)
         record.since = now
         self._last_seq = record.seq = seq = self._last_seq + 1
         record.rank = -seq if new.lifo else seq
@@ -123,6 +126,7 @@ class MemoryBackend:
         else:
             shelf.wait(record)
             self._emit("waiting", record)
+        self._flows.begins(record)
         return Added(id, True, now)
 
     # Working ----------------------------------------------------------------------------------------------------
@@ -180,6 +184,7 @@ class MemoryBackend:
                 else:
                     keeps[shelf, record.state] = settlement.keep
             settled.append(held is not None)
+        self._flows.finish()
         for (shelf, state), keep in keeps.items():
             self._prune(shelf, state, keep, now)
             if shelf.idle:
@@ -195,12 +200,16 @@ class MemoryBackend:
             record.attempts_made = attempt
         if settlement.receipt is not None:
             record.receipt = settlement.receipt
+        if settlement.flow is not None and record.flow_id is None:
+            self._flows.joins(record, settlement.flow.id, settlement.flow.name)
         if settlement.to == "completed":
             record.result = settlement.result
             record.error = None
             shelf.finish(record, "completed", now)
             if "completed" in self._feed.wanted:
                 self._emit("completed", record, attempt, settlement.result)
+            if settlement.flow is not None:
+                self._flow_ended(record, attempt, settlement)
         else:
             self._end_badly(shelf, record, settlement, attempt, now)
 
@@ -211,9 +220,25 @@ class MemoryBackend:
         if settlement.error is not None:
             record.error = settlement.error
         if settlement.to == "failed":
-            self._fail(shelf, record, record.error, attempt, now, settlement.dead_letter)
+            self._fail(shelf, record, record.error, attempt, now, settlement.dead_letter, settlement)
         else:
+            if settlement.flow is not None and settlement.error is not None:
+                data = retry_data(settlement.error, settlement.delay_ms)
+                self._flows.delivery.event(settlement.flow, "step.retry", record, attempt, data)
             self._return(shelf, record, settlement.delay_ms if settlement.to == "delayed" else 0, attempt, now)
+
+    def _flow_ended(self, record: Record, attempt: int, settlement: Settlement | None = None) -> None:
+        """A job of a flow has finished."""
+        place = settlement.flow if settlement is not None and settlement.flow is not None else flow_of(record)
+        if place is None:
+            return
+        self._flows.ends(record)
+        emits = settlement.emits if settlement is not None else ()
+        failed = record.state == "failed"
+        ended = self._flows.delivery.ended
+        unmatched = ended(place, record, attempt, emits, record.result, record.error, failed)
+        if settlement is not None:
+            settlement.unmatched = unmatched
 
     def _return(self, shelf: Shelf, record: Record, delay_ms: int, attempt: int, now: int) -> None:
         """Let a job that was active come back, unless somebody asked for it to be cancelled."""
@@ -228,7 +253,14 @@ class MemoryBackend:
             self._emit("waiting", record)
 
     def _fail(
-        self, shelf: Shelf, record: Record, error: Json | None, attempt: int, now: int, dead_letter: str | None = None
+        self,
+        shelf: Shelf,
+        record: Record,
+        error: Json | None,
+        attempt: int,
+        now: int,
+        dead_letter: str | None = None,
+        settlement: Settlement | None = None,
     ) -> None:
         """Fail a job that was withdrawn."""
         record.error = error
@@ -237,12 +269,16 @@ class MemoryBackend:
         if dead_letter is not None:
             self._add(dead_letter_copy(record, error, dead_letter, now), now)
             self._feed.wake((dead_letter,))
+        self._flow_ended(record, attempt, settlement)
 
     def _prune(self, shelf: Shelf, state: State, keep: Keep, now: int) -> None:
         for record in shelf.surplus(state, keep, now):
             self._delete(shelf, record)
 
     def _delete(self, shelf: Shelf, record: Record) -> None:
+        if record.finished_at is None:
+            self._flows.ends(record)
+        self._flows.deleted(record)
         shelf.withdraw(record)
         del shelf.records[record.id]
         if self._state:
@@ -269,6 +305,7 @@ class MemoryBackend:
         for record in sorted(expired, key=lambda record: record.seq):
             self._recover(shelf, record, max_stalled, dead_letter, now)
             (recovered.failed if record.finished_at else recovered.waiting).append(record.id)
+        self._flows.finish()
         if recovered.failed and keep is not None:
             self._prune(shelf, "failed", keep, now)
         if recovered.waiting:
@@ -374,6 +411,9 @@ class MemoryBackend:
         record.progress = record.result = record.error = None
         record.started_at = record.finished_at = None
         self._wait_again(shelf, record)
+        self._flows.begins(record)
+        self._flows.delivery.again(record, record.flow_id, record.flow_name)
+        self._flows.finish()
         return True
 
     def _wait_again(self, shelf: Shelf, record: Record) -> None:
@@ -395,6 +435,7 @@ class MemoryBackend:
             return "requested"
         shelf.withdraw(record)
         self._fail(shelf, record, CANCELLED, record.attempts_made, self._clock())
+        self._flows.finish()
         return "cancelled"
 
     async def promote(self, queue: str, id: str) -> bool:
@@ -412,6 +453,7 @@ class MemoryBackend:
         if found[1].state == "active":
             raise JobActiveError(f"job {id} of queue {queue} is running: cancel it first")
         self._delete(*found)
+        self._flows.finish()
         self._emit("removed", found[1])
         return True
 
@@ -424,6 +466,7 @@ class MemoryBackend:
         ]
         for record in drained:
             self._delete(shelf, record)
+        self._flows.finish()
         self._announce("drained", queue)
         return len(drained)
 
@@ -438,6 +481,7 @@ class MemoryBackend:
         for record in cleaned:
             self._delete(shelf, record)
             self._emit("removed", record)
+        self._flows.finish()
         return len(cleaned)
 
     async def remove_queue(self, queue: str) -> int:
@@ -448,7 +492,69 @@ class MemoryBackend:
         for record in records:
             self._delete(shelf, record)
         del self._shelves[queue]
+        self._flows.finish()
         return len(records)
+
+    # Flows ------------------------------------------------------------------------------------------------------
+
+    async def start_flow(self, flow: NewFlow) -> tuple[bool, int]:
+        started = self._flows.delivery.start(flow)
+        self._flows.finish()
+        return started
+
+    async def emit(self, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:
+        self._check(lease)
+        record = self._shelves[lease.queue].active[lease.id]
+        if record.flow_id is None:
+            self._flows.joins(record, place.id, place.name)
+        unmatched = self._flows.delivery.emit(place, record, attempt, emits)
+        self._flows.finish()
+        return unmatched
+
+    async def happened(self, happenings: Sequence[Happening]) -> None:
+        for one in happenings:
+            found = self._find(one.lease.queue, one.lease.id)
+            if found is None:
+                continue
+            record = found[1]
+            if record.flow_id is None and record.finished_at is None:
+                self._flows.joins(record, one.place.id, one.place.name)
+            self._flows.delivery.event(one.place, one.type, record, one.attempt, one.data)
+        self._flows.finish()
+
+    async def flow(self, id: str) -> FlowInfo | None:
+        return self._flows.info(id)
+
+    async def flows(
+        self, name: str | None = None, statuses: Sequence[FlowStatus] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[FlowInfo], str | None]:
+        return self._flows.page(name, statuses, limit, cursor)
+
+    async def flow_children(self, id: str) -> list[FlowInfo]:
+        return self._flows.children(id)
+
+    async def flow_jobs(self, id: str) -> list[Job]:
+        return [record.snapshot() for record in self._flows.jobs(id)]
+
+    async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
+        return self._flows.events(id, after, limit)
+
+    async def cancel_flow(self, id: str) -> bool:
+        cancelled = self._flows.delivery.cancel(id)
+        self._flows.finish()
+        return cancelled
+
+    async def reopen_flow(self, id: str) -> bool:
+        reopened = self._flows.delivery.reopen(id)
+        self._flows.finish()
+        return reopened
+
+    async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
+        gone = self._flows.sweep(ended_before)
+        stale = gone if state_before is None else [*gone, *self._flows.ended(state_before)]
+        for id in stale:
+            self._state.drop(f"flow:{id}")
+        return len(gone)
 
     # State ------------------------------------------------------------------------------------------------------
 
@@ -494,6 +600,12 @@ class MemoryBackend:
 
     async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
         self._published.update({handler.name: handler for handler in handlers})
+        self._flows.publish(handlers)
+
+    async def unpublish(self, names: Sequence[str]) -> int:
+        known = [name for name in names if self._published.pop(name, None) is not None]
+        self._flows.forget(known)
+        return len(known)
 
     async def published(self) -> list[PublishedHandler]:
         return sorted(self._published.values(), key=lambda handler: handler.name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from ..flows import flow_in_data
 from ..job import NewJob
 from ..seam import Added
-from . import scripts
+from . import flows, scripts
 from .jobs import adding_args, adding_keys, script_of
 from .store import Store
 
@@ -18,10 +20,14 @@ async def add(store: Store, jobs: Sequence[NewJob]) -> list[Added]:
         return []
     now = store.clock()
     commands: list[tuple[Any, ...]] = []
+    jobs = [_with_flow(new) for new in jobs]
     for new in jobs:
         keys = store.keys(new.queue)
         script = scripts.adding(script_of(new))
         args = adding_args(keys, new, now)
+        if new.flow_id is not None:
+            script = scripts.adding_in_flow(script_of(new))
+            args += [store.prefix, now, flows.told_member(new)]
         names = adding_keys(keys, script_of(new))
         if new.id is not None:
             # What is there already is left as it is, and its producer told so.
@@ -34,6 +40,15 @@ async def add(store: Store, jobs: Sequence[NewJob]) -> list[Added]:
         id = next(replies)
         added.append(Added(_text(id), there is None, now if there is None else int(there)))
     return added
+
+
+def _with_flow(new: NewJob) -> NewJob:
+    """A job whose data names a flow belongs to it."""
+    if new.flow_id is None:
+        id, name = flow_in_data(new.data)
+        if id is not None:
+            return replace(new, flow_id=id, flow_name=name)
+    return new
 
 
 def _text(id: bytes | str) -> str:

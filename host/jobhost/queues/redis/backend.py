@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 
 from ..admission import Admission
+from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
     Event,
     HostInfo,
@@ -25,7 +26,7 @@ from ..job import (
     State,
 )
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
-from . import adding, claiming, listening, looking, scripts, settling, state, steering
+from . import adding, claiming, flows, listening, looking, scripts, settling, state, steering
 from .address import parse_url
 from .client import Client
 from .connection import Connection
@@ -163,6 +164,8 @@ class RedisBackend:
     def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
         if set(types) == {"cancel"}:
             return listening.cancels(self._store)
+        if set(types) == {"flow"}:
+            return listening.flows(self._store)
         return listening.events(self._store, queue, types)
 
     # Steering -----------------------------------------------------------------------------------------------------
@@ -193,6 +196,43 @@ class RedisBackend:
 
     async def remove_queue(self, queue: str) -> int:
         return await steering.remove_queue(self._store, queue)
+
+    # Flows --------------------------------------------------------------------------------------------------------
+
+    async def start_flow(self, flow: NewFlow) -> tuple[bool, int]:
+        return await flows.start(self._store, flow)
+
+    async def emit(self, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:
+        return await flows.emit(self._store, lease, place, attempt, emits)
+
+    async def happened(self, happenings: Sequence[Happening]) -> None:
+        await flows.happened(self._store, happenings)
+
+    async def flow(self, id: str) -> FlowInfo | None:
+        return await flows.info(self._store, id)
+
+    async def flows(
+        self, name: str | None = None, statuses: Sequence[FlowStatus] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[FlowInfo], str | None]:
+        return await flows.page(self._store, name, statuses, limit, cursor)
+
+    async def flow_children(self, id: str) -> list[FlowInfo]:
+        return await flows.children(self._store, id)
+
+    async def flow_jobs(self, id: str) -> list[Job]:
+        return await flows.jobs(self._store, id)
+
+    async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
+        return await flows.events(self._store, id, after, limit)
+
+    async def cancel_flow(self, id: str) -> bool:
+        return await flows.cancel(self._store, id)
+
+    async def reopen_flow(self, id: str) -> bool:
+        return await flows.reopen(self._store, id)
+
+    async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
+        return await flows.sweep(self._store, state_before, ended_before)
 
     # State --------------------------------------------------------------------------------------------------------
 
@@ -230,6 +270,9 @@ class RedisBackend:
     async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
         await state.publish(self._store, handlers)
 
+    async def unpublish(self, names: Sequence[str]) -> int:
+        return await state.unpublish(self._store, names)
+
     async def published(self) -> list[PublishedHandler]:
         return await state.published(self._store)
 
@@ -237,5 +280,7 @@ class RedisBackend:
 async def _load_scripts(connection: Connection) -> None:
     """Make the server know the scripts of the hot path: transactions call them by their name alone."""
     texts = [scripts.bullmq(name) for name in USED] + [scripts.adding(name) for name in ADDING]
+    texts += [scripts.adding_in_flow(name) for name in ADDING]
+    texts += [scripts.ending_in_flow(), scripts.asking_flows()]
     texts += [*scripts.all_own(), scripts.failing(), scripts.handing_back()]
     await asyncio.gather(*(connection.call("SCRIPT", "LOAD", script.text) for script in texts))

@@ -7,7 +7,8 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine
+from contextlib import aclosing
 from typing import Any
 
 import structlog
@@ -113,6 +114,22 @@ class Markers:
 
 async def cancels(store: Store) -> AsyncIterator[Event]:
     """Requests to cancel running jobs, from any process."""
+    async with aclosing(_messages(store, "cancel")) as messages:
+        async for message in messages:
+            queue, id, name, ts, attempt = json.loads(message)
+            yield Event("cancel", queue, id, name, ts, attempt)
+
+
+async def flows(store: Store) -> AsyncIterator[Event]:
+    """Flows in which something has happened, by any process."""
+    async with aclosing(_messages(store, "flow")) as messages:
+        async for message in messages:
+            number, _, id = message.decode().partition(":")
+            yield Event("flow", "", id, None, store.clock(), int(number))
+
+
+async def _messages(store: Store, channel: str) -> AsyncGenerator[bytes, None]:
+    """What is published on a channel of ours, from the moment on at which the subscription stands."""
     client = store.listener()
     heard: asyncio.Queue[Any] = asyncio.Queue()
     try:
@@ -120,15 +137,14 @@ async def cancels(store: Store) -> AsyncIterator[Event]:
             try:
                 connection = await client.connection()
                 connection.on_message = heard.put_nowait
-                await connection.call("SUBSCRIBE", store.shared("cancel"))
+                await connection.call("SUBSCRIBE", store.shared(channel))
                 while not connection.closed:
                     try:
                         async with asyncio.timeout(POLL):
                             message = await heard.get()
                     except TimeoutError:
                         continue
-                    queue, id, name, ts, attempt = json.loads(message[2])
-                    yield Event("cancel", queue, id, name, ts, attempt)
+                    yield message[2]
             except BackendUnavailableError:
                 await _pause(store)
     finally:

@@ -58,6 +58,18 @@ async def _load(store: Store, queue: str, ids: Sequence[str]) -> list[Job | None
     return found
 
 
+async def some(store: Store, places: Sequence[tuple[str, str]]) -> list[Job]:
+    """Those of some jobs that are there, in this order. A place is a queue and an id."""
+    loaded: dict[tuple[str, str], Job] = {}
+    for queue in dict.fromkeys(place[0] for place in places):
+        ids = [id for of, id in places if of == queue]
+        for start in range(0, len(ids), CHUNK):
+            for job in await _load(store, queue, ids[start : start + CHUNK]):
+                if job is not None:
+                    loaded[queue, job.id] = job
+    return [loaded[place] for place in places if place in loaded]
+
+
 Entry = tuple[int, int, str, str]
 """When a job was added, its number (0 if it has a name instead), its queue, its id: what the listing is ordered by."""
 CHUNK = 1_000
@@ -116,13 +128,7 @@ async def _newest(store: Store, queue: str, numbers: Sequence[int], wanted: int,
 
 
 async def _page(store: Store, entries: Sequence[Entry]) -> list[Job]:
-    loaded: dict[tuple[str, str], Job] = {}
-    for queue in dict.fromkeys(entry[2] for entry in entries):
-        ids = [entry[3] for entry in entries if entry[2] == queue]
-        for id, job in zip(ids, await _load(store, queue, ids), strict=True):
-            if job is not None:
-                loaded[queue, id] = job
-    return [loaded[queue, id] for _, _, queue, id in entries if (queue, id) in loaded]
+    return await some(store, [entry[2:] for entry in entries])
 
 
 async def _ids(store: Store, keys: Keys, states: Sequence[State]) -> list[str]:

@@ -83,15 +83,69 @@ def failing() -> Script:
     of the job to add, if one is.
     """
     theirs, added = bullmq("moveToFinished"), adding("addStandardJob")
-    text = f"""{_PART}{_inside("finish", theirs)}{_inside("add", added)}
+    text = f"""{_PART}{_inside("finish", theirs)}{_inside("add_job", added)}
 local count = tonumber(ARGV[1])
-local reply = finish(part(KEYS, 1, {theirs.keys}), part(ARGV, 2, count + 1))
-if type(reply) == 'number' and reply < 0 then return reply end
-if ARGV[count + 2] == '1' and redis.call('EXISTS', KEYS[12]) == 1 then redis.call('HINCRBY', KEYS[12], 'atm', -1) end
-if ARGV[count + 3] then add(part(KEYS, {theirs.keys + 1}, #KEYS), part(ARGV, count + 3, #ARGV)) end
+{_ENDING.format(theirs=theirs.keys, first="count + 3")}
 return reply
 """
     return _script("moveToFinished+", text, theirs.keys + added.keys)
+
+
+_ENDING = """
+local reply = finish(part(KEYS, 1, {theirs}), part(ARGV, 2, count + 1))
+if type(reply) == 'number' and reply < 0 then return reply end
+if ARGV[count + 2] == '1' and redis.call('EXISTS', KEYS[12]) == 1 then redis.call('HINCRBY', KEYS[12], 'atm', -1) end
+if ARGV[{first}] then add_job(part(KEYS, {theirs} + 1, #KEYS), part(ARGV, {first}, #ARGV)) end
+"""
+
+
+@cache
+def ending_in_flow() -> Script:
+    """As `failing`, for any end of a job of a flow, and the flow in the same step.
+
+    ARGV: as there, but between the sign of the attempt and the job to add the prefix, the time (ms) and what `ended` of flow.lua takes.
+    Gives the triggers that nobody subscribes to, or `moveToFinished`'s negative number.
+    """
+    theirs, added = bullmq("moveToFinished"), adding("addStandardJob")
+    text = f"""{_PART}{_inside("finish", theirs)}{_inside("add_job", added)}{_flows("flow")}
+local count = tonumber(ARGV[1])
+{_ENDING.format(theirs=theirs.keys, first="count + 6")}
+P, now = ARGV[count + 3], ARGV[count + 4]
+local unmatched = ended(cmsgpack.unpack(ARGV[count + 5]))
+finish_flows()
+return unmatched
+"""
+    return _script("moveToFinished+flow", text, theirs.keys + added.keys)
+
+
+@cache
+def adding_in_flow(name: str) -> Script:
+    """As `adding`, of a job that belongs to a flow. ARGV: as there, then the prefix, the time (ms) and `{flow, name, queue, id}`."""
+    theirs = adding(name)
+    text = f"""{_PART}{_inside("add_theirs", theirs)}{_inside("add_job", adding("addStandardJob"))}{_flows("flow")}
+P, now = ARGV[6], ARGV[7]
+local what = cmsgpack.unpack(ARGV[8])
+local there = what.id ~= '' and rcall('EXISTS', P .. ':' .. what.queue .. ':' .. what.id) == 1
+local id = add_theirs(KEYS, part(ARGV, 1, 5))
+if not there then
+  has(what.flow, what.name or nil)
+  joins_flow(what.flow, what.queue, id)
+  finish_flows()
+end
+return id
+"""
+    return _script(f"{name}+flow", text, theirs.keys)
+
+
+@cache
+def asking_flows() -> Script:
+    """What is asked of flows beside the ends of jobs. KEYS: one under the prefix, to find the server."""
+    text = _inside("add_job", adding("addStandardJob")) + _flows("flow") + _flows("flow_ask")
+    return _script("flow_ask", text, 1)
+
+
+def _flows(name: str) -> str:
+    return (Path(__file__).with_name("lua") / "parts" / f"{name}.lua").read_text("utf-8")
 
 
 @cache

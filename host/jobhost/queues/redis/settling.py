@@ -11,9 +11,10 @@ import msgpack
 
 from jobhost.errors import LeaseLostError
 
+from ..flows import Happening, InFlow, flow_of
 from ..job import Json, Lease, LogLine, Settlement
-from ..outcomes import CANCELLED, dead_letter_copy
-from . import scripts
+from ..outcomes import CANCELLED, dead_letter_copy, retry_data
+from . import flows, scripts
 from .calls import holding, moving_keys, retaking
 from .connection import Arg
 from .jobs import adding_args, adding_keys, keep_jobs, options, own, stacks_with
@@ -43,6 +44,9 @@ async def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
             # The lock had run out, and nobody had taken the job.
             replies[index] = await store.run(*ending(store, decided[index], now))
     ok = [not (isinstance(reply, int) and reply < 0) for reply in replies]
+    for one, reply in zip(decided, replies, strict=True):
+        if isinstance(reply, list):
+            one.unmatched = [trigger.decode() for trigger in reply]
     await _afterwards(store, [one for one, held in zip(decided, ok, strict=True) if held])
     for one in decided:
         store.held.pop(one.lease, None)
@@ -77,7 +81,7 @@ async def _end_all(store: Store, decided: Sequence[Settlement], now: int) -> lis
 
 def _plain_keep(store: Store, one: Settlement) -> str | None:
     """`1` or `0` for a completed job that is kept for ever or not at all and changes nothing else; None for any other."""
-    if one.to != "completed":
+    if one.to != "completed" or one.flow is not None:
         return None
     held = store.held.get(one.lease)
     keep = keep_jobs(None if held is None else options(held.fields).get("removeOnComplete"), one.keep)
@@ -120,7 +124,7 @@ async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list
             one = decided[index]
             if store.is_asked(one.lease, asked):
                 decided[index] = Settlement(
-                    one.lease, "failed", error=CANCELLED, attempt_used=one.attempt_used, keep=one.keep
+                    one.lease, "failed", error=CANCELLED, attempt_used=one.attempt_used, keep=one.keep, flow=one.flow
                 )
     return decided
 
@@ -128,6 +132,11 @@ async def _with_cancels(store: Store, settlements: Sequence[Settlement]) -> list
 def ending(store: Store, one: Settlement, now: int) -> Call:
     keys = store.keys(one.lease.queue)
     held = store.held.get(one.lease)
+    place = one.flow or (flow_of(held.job) if held is not None else None)
+    if place is not None and held is not None:
+        flows.ours_in(held.fields, place)
+        if one.to in ("completed", "failed"):
+            return _ending_in_flow(store, keys, held, one, place, now)
     if one.to == "failed" and (one.dead_letter is not None or not one.attempt_used):
         return _failing(store, keys, held, one, now)
     if one.to in ("completed", "failed"):
@@ -148,17 +157,24 @@ def ending(store: Store, one: Settlement, now: int) -> Call:
     return scripts.bullmq("moveJobFromActiveToWait"), names, args
 
 
-def _failing(store: Store, keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
-    """An end that BullMQ has no arguments for."""
+def _failing(store: Store, keys: Keys, held: Held | None, one: Settlement, now: int, flow: Sequence[Arg] = ()) -> Call:
+    """An end that BullMQ has no arguments for. `flow`: what the script of a job in a flow takes beside."""
     _, names, args = _finishing(keys, held, one, now)
-    whole: list[Arg] = [len(args), *args, "0" if one.attempt_used else "1"]
+    whole: list[Arg] = [len(args), *args, "0" if one.attempt_used else "1", *flow]
     names = list(names)
     letters = store.keys(one.dead_letter or one.lease.queue)
     names += adding_keys(letters, "addStandardJob")
     if one.dead_letter is not None and held is not None:
         job = replace(held.job, attempts_made=held.job.attempts_made + one.attempt_used)
         whole += adding_args(letters, dead_letter_copy(job, one.error, one.dead_letter, now), now)
-    return scripts.failing(), names, whole
+    return scripts.ending_in_flow() if flow else scripts.failing(), names, whole
+
+
+def _ending_in_flow(store: Store, keys: Keys, held: Held, one: Settlement, place: InFlow, now: int) -> Call:
+    attempt = held.job.attempts_made + 1
+    failed = one.to == "failed"
+    ended = flows.told_end(place, held.job, attempt, one.emits, one.result, one.error, failed)
+    return _failing(store, keys, held, one, now, [store.prefix, now, ended])
 
 
 def _finishing(keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
@@ -228,6 +244,8 @@ def _fields(held: Held | None, one: Settlement) -> dict[str, bytes]:
     ours = own(fields)
     before = dict(ours)
     changed: dict[str, bytes] = {}
+    if one.flow is not None and b"jh" in fields:
+        changed["jh"] = fields[b"jh"]  # its flow may be new in it
     if one.error is not None:
         error = json.loads(one.error)
         ours["error"] = error
@@ -245,9 +263,23 @@ def _fields(held: Held | None, one: Settlement) -> dict[str, bytes]:
 
 async def _afterwards(store: Store, ended: Sequence[Settlement]) -> None:
     """Requests to cancel that are answered; what is left of one names a start of the job that will not come again."""
+    retried = [
+        Happening(one.lease, one.flow, "step.retry", store.held[one.lease].job.attempts_made + 1, _retry_data(one))
+        for one in ended
+        if one.flow is not None
+        and one.error is not None
+        and one.to in ("delayed", "waiting")
+        and one.lease in store.held
+    ]
+    if retried:
+        await flows.happened(store, retried)
     gone = [one.lease for one in ended if one.to == "failed"]
     if gone:
         await store.client.calls([("HDEL", store.keys(lease.queue).own("cancels"), lease.id) for lease in gone])
+
+
+def _retry_data(one: Settlement) -> Json:
+    return retry_data(one.error, one.delay_ms)
 
 
 # While it runs --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from jobhost.errors import LeaseLostError, StateTypeError
 
 from ..job import HostInfo, Json, Lease, PublishedHandler
 from ..outcomes import SAFE_INTEGER
-from . import scripts
+from . import flows, scripts
 from .connection import Arg
 from .store import Store
 
@@ -122,7 +122,16 @@ async def publish(store: Store, handlers: Sequence[PublishedHandler]) -> None:
     for handler in handlers:
         fields += [handler.name, json.dumps([handler.queue, handler.info.decode()])]
     if fields:
+        names = {handler.name for handler in handlers}
+        await flows.subscribe(store, [one for one in await published(store) if one.name in names], handlers)
         await store.client.call("HSET", store.shared("handlers"), *fields)
+
+
+async def unpublish(store: Store, names: Sequence[str]) -> int:
+    if not names:
+        return 0
+    await flows.subscribe(store, [one for one in await published(store) if one.name in names], [])
+    return int(await store.client.call("HDEL", store.shared("handlers"), *names))
 
 
 async def published(store: Store) -> list[PublishedHandler]:

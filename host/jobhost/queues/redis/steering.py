@@ -9,7 +9,7 @@ from jobhost.errors import JobActiveError
 from ..job import Job, Settlement, State, job_scope
 from ..outcomes import CANCELLED
 from ..seam import Cancelled
-from . import claiming, looking, scripts, settling
+from . import claiming, flows, looking, scripts, settling
 from .connection import Arg
 from .store import Store
 
@@ -44,6 +44,7 @@ async def retry(store: Store, queue: str, id: str) -> bool:
     if done == 1:
         await store.client.calls([("HDEL", keys.job(id), "stc"), ("HDEL", keys.own("cancels"), id)])
         await _forget(store, queue, id)
+        await flows.again(store, job)
     return bool(done == 1)
 
 
@@ -99,6 +100,7 @@ async def remove(store: Store, queue: str, id: str) -> bool:
     if not await store.run(scripts.bullmq("removeJob"), [keys.job(id), keys.repeat], [id, 1, keys.base]):
         raise JobActiveError(f"job {id!r} of queue {queue!r} is running: cancel it first")
     await forget_jobs(store, [job])
+    await flows.gone(store, [job])
     return True
 
 
@@ -110,6 +112,7 @@ async def forget_jobs(store: Store, jobs: list[Job]) -> None:
         scope = job_scope(job.queue, job.id, job.created_at)
         commands += [
             ("DEL", keys.lines(job.id), keys.own(f"line-count:{job.id}"), store.shared(f"state:{scope}")),
+            ("DEL", keys.own(f"emitted:{job.id}")),
             ("SREM", store.shared("scopes"), scope),
             ("HDEL", keys.own("cancels"), job.id),
         ]
@@ -122,6 +125,7 @@ async def drain(store: Store, queue: str, delayed: bool) -> int:
     names = [keys.wait, keys.paused, keys.delayed, keys.prioritized, keys.repeat]
     await store.run(scripts.bullmq("drain"), names, [keys.base, "1" if delayed else "0"])
     await store.client.call("XADD", keys.events, "*", "event", "drained")
+    await flows.look(store)
     left = await looking.counts(store, queue)
     states = ("waiting", "prioritized", "delayed") if delayed else ("waiting", "prioritized")
     return sum(max(0, counted[state] - left[state]) for state in states)
@@ -136,13 +140,16 @@ async def clean(store: Store, queue: str, state: State, older_than_ms: int, limi
     while True:
         some = min(CHUNK, limit - cleaned) if limit else CHUNK
         if some <= 0:
-            return cleaned
+            break
         args: list[Arg] = [keys.base, store.clock() - older_than_ms, some, name]
         names = [keys.base + name, keys.events, keys.repeat]
         gone = await store.run(scripts.bullmq("cleanJobsInSet"), names, args)
         cleaned += len(gone)
         if len(gone) < some:
-            return cleaned
+            break
+    if state not in ("completed", "failed"):
+        await flows.look(store)
+    return cleaned
 
 
 async def remove_queue(store: Store, queue: str) -> int:
@@ -156,6 +163,7 @@ async def remove_queue(store: Store, queue: str) -> int:
     if left == -2:
         raise JobActiveError(f"queue {queue!r} has running jobs: cancel them, or wait for them")
     await _forget_queue(store, queue)
+    await flows.look(store)
     return sum(counted.values())
 
 

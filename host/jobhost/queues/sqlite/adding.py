@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..flows import flow_in_data
 from ..job import NewJob
 from ..seam import Added
 from .rows import DELAYED, PRIORITIZED, WAITING
@@ -31,6 +32,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
     row = tx.queue(new.queue)
     delayed = new.delay_ms > 0
     state = DELAYED if delayed else PRIORITIZED if new.priority else WAITING
+    flow_id, flow_name = (new.flow_id, new.flow_name) if new.flow_id is not None else flow_in_data(new.data)
     inline = new.data if len(new.data) <= INLINE else None
     while True:
         id = new.id
@@ -39,7 +41,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
             id = str(row.last_id)
         values = (
             *(seq, new.queue, id, state, new.priority, -seq if new.lifo else seq, new.name, tx.now, tx.now),
-            *(new.attempts, new.timeout_ms, tx.now + new.delay_ms if delayed else None, new.flow_id, new.flow_name),
+            *(new.attempts, new.timeout_ms, tx.now + new.delay_ms if delayed else None, flow_id, flow_name),
             *(new.backoff, new.metadata, inline),
         )
         if tx.execute(_INSERT, values).rowcount:
@@ -48,6 +50,8 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
             return _existing(tx, new.queue, id)
     if inline is None:
         tx.execute("INSERT INTO payloads VALUES (?, ?)", (seq, new.data))
+    if flow_id is not None:
+        tx.flows.delivery.has(flow_id, flow_name)
     row.count(state)
     tx.woken.add(new.queue)
     tx.emit("delayed" if delayed else "waiting", new.queue, id, new.name)

@@ -17,6 +17,7 @@ from jobhost.errors import BackendUnavailableError, ConfigurationError
 from ..admission import Admission
 from ..clock import Clock, unix_ms
 from ..feed import Feed
+from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
     Event,
     HostInfo,
@@ -33,7 +34,7 @@ from ..job import (
     State,
 )
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
-from . import adding, claiming, deleting, looking, settling, state, steering
+from . import adding, claiming, deleting, flows, looking, settling, state, steering
 from .bell import Bell, Kind, events_in, queues_in
 from .deleting import CHUNK
 from .faults import in_words
@@ -285,6 +286,43 @@ class SqliteBackend:
         except sqlite3.Error as error:
             raise in_words(error, self._path) from error
 
+    # Flows ------------------------------------------------------------------------------------------------------
+
+    async def start_flow(self, flow: NewFlow) -> tuple[bool, int]:
+        return await self._write(lambda tx: flows.start(tx, flow))
+
+    async def emit(self, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:
+        return await self._write(lambda tx: settling.emit(tx, lease, place, attempt, emits))
+
+    async def happened(self, happenings: Sequence[Happening]) -> None:
+        await self._write(lambda tx: settling.happened(tx, happenings))
+
+    async def flow(self, id: str) -> FlowInfo | None:
+        return await self._read(lambda db: flows.info(db, id))
+
+    async def flows(
+        self, name: str | None = None, statuses: Sequence[FlowStatus] = (), limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[FlowInfo], str | None]:
+        return await self._read(lambda db: flows.page(db, name, statuses, limit, cursor))
+
+    async def flow_children(self, id: str) -> list[FlowInfo]:
+        return await self._read(lambda db: flows.children(db, id))
+
+    async def flow_jobs(self, id: str) -> list[Job]:
+        return await self._read(lambda db: flows.jobs(db, id))
+
+    async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
+        return await self._read(lambda db: flows.events(db, id, after, limit))
+
+    async def cancel_flow(self, id: str) -> bool:
+        return await self._write(lambda tx: flows.cancel(tx, id))
+
+    async def reopen_flow(self, id: str) -> bool:
+        return await self._write(lambda tx: flows.reopen(tx, id))
+
+    async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
+        return await self._write(lambda tx: flows.sweep(tx, state_before, ended_before))
+
     # State ------------------------------------------------------------------------------------------------------
 
     async def state_get(self, scope: str, key: str) -> Json | None:
@@ -320,6 +358,9 @@ class SqliteBackend:
 
     async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
         await self._write(lambda tx: state.publish(tx, handlers))
+
+    async def unpublish(self, names: Sequence[str]) -> int:
+        return await self._write(lambda tx: flows.unpublish(tx, names))
 
     async def published(self) -> list[PublishedHandler]:
         return await self._read(looking.published)

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 CHUNK = 1_000
 """Jobs deleted in one commit: others shall not wait for a million."""
 
-Deleted = tuple[int, str, str, int, int, str]
-"""seq, queue, id, created_at, state and name of a job that is gone."""
+Deleted = tuple[int, str, str, int, int, str, str | None]
+"""seq, queue, id, created_at, state, name and flow of a job that is gone."""
 
-_DELETE = "DELETE FROM jobs WHERE seq IN ({}) RETURNING seq, queue, id, created_at, state, name"
+_DELETE = "DELETE FROM jobs WHERE seq IN ({}) RETURNING seq, queue, id, created_at, state, name, flow_id"
 _GIVEN = "SELECT value FROM json_each(?)"
 _FINISHED = "SELECT seq FROM jobs INDEXED BY jobs_finished WHERE queue = ? AND state = ? AND finished_at IS NOT NULL"
 _TOO_MANY = _FINISHED + " ORDER BY finished_at, seq LIMIT ?"
 _TOO_OLD = _FINISHED + " AND finished_at < ? ORDER BY finished_at LIMIT ?"
+_FORGET_EMITS = """DELETE FROM emitted WHERE (queue, job) IN
+(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""
 _STILL_THERE = "SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(?)) AND state IN ({}) AND since <= ?"
 
 
@@ -43,7 +45,7 @@ def delete_listed(tx: Transaction, seqs: Sequence[int], states: Collection[int],
     codes = ", ".join(map(str, states))
     still = [seq for (seq,) in tx.execute(_STILL_THERE.format(codes), (json.dumps(seqs), latest))]
     deleted = _delete(tx, _GIVEN, (json.dumps(still),)) if still else []
-    for _, queue, id, _, _, name in deleted if tell else ():
+    for _, queue, id, _, _, name, _ in deleted if tell else ():
         tx.emit("removed", queue, id, name)
     return len(deleted)
 
@@ -84,6 +86,15 @@ def _delete(tx: Transaction, which: str, values: tuple[object, ...]) -> list[Del
         tx.execute(f"DELETE FROM logs WHERE job IN ({_GIVEN})", (seqs,))
         tx.execute(f"DELETE FROM payloads WHERE seq IN ({_GIVEN})", (seqs,))
         tx.execute(f"DELETE FROM state WHERE scope IN ({_GIVEN})", (scopes,))
+        if in_flows := [row for row in deleted if row[6] is not None]:
+            _leave_flows(tx, in_flows)
         for (queue, state), jobs in Counter((row[1], row[4]) for row in deleted).items():
             tx.queue(queue).count(state, -jobs)
     return deleted
+
+
+def _leave_flows(tx: Transaction, deleted: Sequence[Deleted]) -> None:
+    """What such jobs had emitted is forgotten, and their flows may have ended."""
+    tx.execute(_FORGET_EMITS, (json.dumps([row[1:3] for row in deleted]),))
+    for flow in {row[6] for row in deleted}:
+        tx.flows.delivery.touched(flow)

@@ -12,7 +12,7 @@ from pathlib import Path
 from jobhost.errors import BackendUnavailableError
 
 APPLICATION_ID = 0x6A6F6268  # "jobh"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SQLITE_FLOOR = (3, 35)
 """RETURNING came with it."""
 
@@ -115,7 +115,71 @@ _WINDOWS = (
 )
 """Of rate limits; since version 2."""
 
-_STEPS = (_TABLES.split(";\n"), [_WINDOWS])
+_FLOWS = """
+-- status: 0 running, 1 completed, 2 failed, 3 cancelled. events: the number of the last one.
+CREATE TABLE flows (
+    id TEXT PRIMARY KEY,
+    name TEXT,
+    status INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    parent TEXT,
+    events INTEGER NOT NULL,
+    data BLOB,
+    error BLOB
+) WITHOUT ROWID;
+CREATE INDEX flows_listed ON flows (started_at, id);
+CREATE INDEX flows_running ON flows (id) WHERE status = 0;
+CREATE INDEX flows_ended ON flows (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX flows_under ON flows (parent, status) WHERE parent IS NOT NULL;
+-- Finished jobs have a time in it: whether any other is left is one look.
+CREATE INDEX jobs_in_flow ON jobs (flow_id, finished_at, seq) WHERE flow_id IS NOT NULL;
+
+CREATE TABLE flow_events (
+    flow TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    ts INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    step TEXT,
+    attempt INTEGER NOT NULL,
+    queue TEXT,
+    job TEXT,
+    data BLOB,
+    PRIMARY KEY (flow, n)
+) WITHOUT ROWID;
+
+CREATE TABLE flow_joins (
+    flow TEXT NOT NULL,
+    handler TEXT NOT NULL,
+    key TEXT NOT NULL,
+    trigger TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (flow, handler, key, trigger)
+) WITHOUT ROWID;
+
+CREATE TABLE flow_failures (
+    flow TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    job TEXT NOT NULL,
+    PRIMARY KEY (flow, queue, job)
+) WITHOUT ROWID;
+
+-- What jobs have emitted, as long as they are there.
+CREATE TABLE emitted (queue TEXT NOT NULL, job TEXT NOT NULL, emit TEXT NOT NULL, PRIMARY KEY (queue, job, emit)) WITHOUT ROWID;
+
+-- joins: the triggers that the handler waits for together, as a JSON array; NULL where each gives a job.
+CREATE TABLE subscriptions (
+    trigger TEXT NOT NULL,
+    handler TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    joins TEXT,
+    PRIMARY KEY (trigger, handler)
+) WITHOUT ROWID;
+CREATE INDEX subscriptions_of ON subscriptions (handler)
+"""
+"""Since version 3."""
+
+_STEPS = (_TABLES.split(";\n"), [_WINDOWS], _FLOWS.split(";\n"))
 """The statements that make each version out of the one before."""
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobhost.errors import LeaseLostError
 
+from ..flows import Emit, Happening, InFlow
 from ..job import Json, Keep, Lease, LogLine, Settlement
-from ..outcomes import CANCELLED, dead_letter_copy, stalled_error, with_error
+from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
 from ..seam import Recovered, Renewal
 from .adding import add_job
+from .flows import JobRef
 from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, JOB, PRIORITIZED, WAITING, fence, job
 
 if TYPE_CHECKING:
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
 LOG_LINES = 1_000
 """Lines kept with each job, the newest."""
 
+_COLUMNS = """seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested, created_at, flow_id,
+flow_name"""
 # Without RETURNING, which would take half as long again: what an event says is asked for when somebody wants it.
 _COMPLETE = """UPDATE jobs SET state = 4, since = ?, finished_at = ?, result = ?, error = NULL,
 attempts_made = attempts_made + ?, receipt = coalesce(?, receipt), token = NULL, cancel_requested = 0
 WHERE seq = ? AND token = ? AND queue = ?"""
-_HELD = """SELECT seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested FROM jobs
+_HELD = f"""SELECT {_COLUMNS} FROM jobs
 WHERE seq = ? AND token = ?"""
-_EXPIRED = """SELECT seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested FROM jobs
+_EXPIRED = f"""SELECT {_COLUMNS} FROM jobs
 INDEXED BY jobs_listed WHERE queue = ? AND state = 3 AND lease_until <= ? ORDER BY seq"""
 _CHARGE = """UPDATE jobs SET attempts_made = attempts_made + ?, child_deaths = child_deaths + ?,
 postponed = postponed + ?, released = released + ?, receipt = coalesce(?, receipt) WHERE seq = ?"""
@@ -37,6 +41,7 @@ cancel_requested = 0 WHERE seq = ?"""
 _RETURN = "UPDATE jobs SET state = ?, since = ?, error = ?, delay_until = ?, token = NULL WHERE seq = ?"
 _RENEW = "UPDATE jobs SET lease_until = ? WHERE seq = ? AND token = ? RETURNING cancel_requested"
 _DATA = "UPDATE jobs SET data = ? WHERE seq = ? AND token = ? RETURNING seq"
+_JOINS = "UPDATE jobs SET flow_id = ?, flow_name = ? WHERE seq = ? AND flow_id IS NULL"
 _PROGRESS = "UPDATE jobs SET progress = ? WHERE seq = ? AND token = ? RETURNING queue, id, name, attempts_made"
 
 
@@ -52,6 +57,14 @@ class Held(NamedTuple):
     stalled: int
     error: Json | None
     cancel_requested: int
+    created_at: int
+    flow_id: str | None
+    flow_name: str | None
+
+    @property
+    def place(self) -> InFlow | None:
+        """Its flow, as far as the job itself knows it."""
+        return InFlow(self.flow_id, self.flow_name, self.name) if self.flow_id is not None else None
 
     @property
     def attempt(self) -> int:
@@ -74,10 +87,21 @@ def _complete(tx: Transaction, settlement: Settlement) -> bool:
         return False
     tx.queue(queue).move(ACTIVE, COMPLETED)
     tx.finished(queue, COMPLETED, settlement.keep)
+    if settlement.flow is not None:
+        _flow_completed(tx, seq, settlement, settlement.flow)
     if "completed" in tx.wanted:
         (row,) = tx.execute("SELECT id, name, attempts_made FROM jobs WHERE seq = ?", (seq,))
         tx.emit("completed", queue, row[0], row[1], row[2] + (not used), result)
     return True
+
+
+def _flow_completed(tx: Transaction, seq: int, settlement: Settlement, place: InFlow) -> None:
+    """Tell the flow, and let out what the run emitted."""
+    tx.execute(_JOINS, (place.id, place.name, seq))
+    row = tx.execute("SELECT queue, id, created_at, attempts_made FROM jobs WHERE seq = ?", (seq,)).fetchone()
+    source, attempt = JobRef(*row[:3]), row[3] + (not settlement.attempt_used)
+    ended = tx.flows.delivery.ended
+    settlement.unmatched = ended(place, source, attempt, settlement.emits, settlement.result, None, False)
 
 
 def _end_badly(tx: Transaction, settlement: Settlement) -> bool:
@@ -89,14 +113,27 @@ def _end_badly(tx: Transaction, settlement: Settlement) -> bool:
         held = held._replace(error=settlement.error)
     counters = (settlement.attempt_used, settlement.child_death, settlement.postponed, settlement.released)
     tx.execute(_CHARGE, (*counters, settlement.receipt, held.seq))
+    if settlement.flow is not None and held.flow_id is None:
+        tx.execute(_JOINS, (settlement.flow.id, settlement.flow.name, held.seq))
     if settlement.to == "failed":
-        _fail(tx, held, ACTIVE, settlement.keep, settlement.dead_letter)
+        _fail(tx, held, ACTIVE, settlement.keep, settlement.dead_letter, settlement)
     else:
+        if settlement.flow is not None and settlement.error is not None:
+            data = retry_data(settlement.error, settlement.delay_ms)
+            source = JobRef(held.queue, held.id, held.created_at)
+            tx.flows.delivery.event(settlement.flow, "step.retry", source, held.attempt, data)
         _return(tx, held, settlement.delay_ms if settlement.to == "delayed" else 0, settlement.keep)
     return True
 
 
-def _fail(tx: Transaction, held: Held, old: int, keep: Keep | None, dead_letter: str | None = None) -> None:
+def _fail(
+    tx: Transaction,
+    held: Held,
+    old: int,
+    keep: Keep | None,
+    dead_letter: str | None = None,
+    settlement: Settlement | None = None,
+) -> None:
     tx.execute(_FAIL, (tx.now, tx.now, held.error, held.seq))
     tx.queue(held.queue).move(old, FAILED)
     attempt = held.attempt if old == ACTIVE else held.attempts_made
@@ -104,6 +141,13 @@ def _fail(tx: Transaction, held: Held, old: int, keep: Keep | None, dead_letter:
     if dead_letter is not None:
         (row,) = tx.execute(f"SELECT {JOB} FROM jobs WHERE seq = ?", (held.seq,))
         add_job(tx, dead_letter_copy(job(row), held.error, dead_letter, tx.now))
+    place = settlement.flow if settlement is not None and settlement.flow is not None else held.place
+    if place is not None:
+        emits = settlement.emits if settlement is not None else ()
+        source = JobRef(held.queue, held.id, held.created_at)
+        unmatched = tx.flows.delivery.ended(place, source, attempt, emits, None, held.error, True)
+        if settlement is not None:
+            settlement.unmatched = unmatched
     tx.finished(held.queue, FAILED, keep or Keep())
 
 
@@ -125,8 +169,7 @@ def _return(tx: Transaction, held: Held, delay_ms: int, keep: Keep | None) -> No
 
 def cancel_waiting(tx: Transaction, queue: str, id: str, state: int) -> None:
     """Fail a job that nobody runs."""
-    columns = "seq, queue, id, name, priority, attempts_made, stalled, error, cancel_requested"
-    (row,) = tx.execute(f"SELECT {columns} FROM jobs WHERE queue = ? AND id = ?", (queue, id))
+    (row,) = tx.execute(f"SELECT {_COLUMNS} FROM jobs WHERE queue = ? AND id = ?", (queue, id))
     _fail(tx, Held(*row)._replace(error=CANCELLED), state, None)
 
 
@@ -197,3 +240,26 @@ def _last_line(tx: Transaction, queue: str, id: str) -> tuple[int, int] | None:
         return None
     (n,) = tx.execute("SELECT coalesce(max(n), 0) FROM logs WHERE job = ?", row).fetchone()
     return row[0], n
+
+
+def emit(tx: Transaction, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:
+    """Deliver emits of a running job. Raises LeaseLostError."""
+    row = tx.execute(_HELD, fence(lease.token)).fetchone()
+    if row is None:
+        raise LeaseLostError
+    held = Held(*row)
+    tx.execute(_JOINS, (place.id, place.name, held.seq))
+    return tx.flows.delivery.emit(place, JobRef(held.queue, held.id, held.created_at), attempt, emits)
+
+
+def happened(tx: Transaction, happenings: Sequence[Happening]) -> None:
+    """Keep events of runs, of lost leases too: they say what happened."""
+    find = "SELECT seq, created_at, finished_at, flow_id FROM jobs WHERE queue = ? AND id = ?"
+    for one in happenings:
+        row = tx.execute(find, (one.lease.queue, one.lease.id)).fetchone()
+        if row is None:
+            continue
+        if row[3] is None and row[2] is None:
+            tx.execute(_JOINS, (one.place.id, one.place.name, row[0]))
+        source = JobRef(one.lease.queue, one.lease.id, row[1])
+        tx.flows.delivery.event(one.place, one.type, source, one.attempt, one.data)

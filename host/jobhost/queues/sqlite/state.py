@@ -9,6 +9,7 @@ from jobhost.errors import LeaseLostError
 
 from ..job import HostInfo, Json, Lease, PublishedHandler
 from ..outcomes import incremented
+from . import flows
 from .rows import fence
 
 if TYPE_CHECKING:
@@ -69,3 +70,4 @@ def publish(tx: Transaction, handlers: Sequence[PublishedHandler]) -> None:
     for handler in handlers:
         values = (handler.name, handler.queue, handler.info)
         tx.execute("INSERT OR REPLACE INTO handlers VALUES (?, ?, ?)", values)
+    flows.subscribe(tx, handlers)

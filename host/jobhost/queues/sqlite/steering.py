@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..seam import Cancelled
+from .flows import JobRef
 from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING
 from .settling import cancel_waiting
 
 if TYPE_CHECKING:
     from .transaction import Transaction
 
-_FIND = "SELECT seq, state, name, priority, attempts_made FROM jobs WHERE queue = ? AND id = ?"
+_FIND = "SELECT seq, state, name, priority, attempts_made, flow_id, flow_name, created_at FROM jobs WHERE queue = ? AND id = ?"
 _AGAIN = """UPDATE jobs SET attempts_made = 0, stalled = 0, child_deaths = 0, postponed = 0, released = 0,
 progress = NULL, result = NULL, error = NULL, started_at = NULL, finished_at = NULL WHERE seq = ?"""
 
@@ -32,7 +33,9 @@ def retry(tx: Transaction, queue: str, id: str) -> bool:
     if row is None or row[1] not in (COMPLETED, FAILED):
         return False
     tx.execute(_AGAIN, (row[0],))
-    _wait(tx, queue, id, row)
+    _wait(tx, queue, id, row[:4])
+    if row[5] is not None:
+        tx.flows.delivery.again(JobRef(queue, id, row[7]), row[5], row[6])
     return True
 
 
@@ -41,12 +44,12 @@ def promote(tx: Transaction, queue: str, id: str) -> bool:
     row = tx.execute(_FIND, (queue, id)).fetchone()
     if row is None or row[1] != DELAYED:
         return False
-    _wait(tx, queue, id, row)
+    _wait(tx, queue, id, row[:4])
     return True
 
 
-def _wait(tx: Transaction, queue: str, id: str, row: tuple[int, int, str, int, int]) -> None:
-    seq, old, name, priority, _ = row
+def _wait(tx: Transaction, queue: str, id: str, row: tuple[int, int, str, int]) -> None:
+    seq, old, name, priority = row
     state = PRIORITIZED if priority else WAITING
     tx.execute("UPDATE jobs SET state = ?, delay_until = NULL, since = ? WHERE seq = ?", (state, tx.now, seq))
     tx.queue(queue).move(old, state)
@@ -59,7 +62,7 @@ def cancel(tx: Transaction, queue: str, id: str) -> Cancelled:
     row = tx.execute(_FIND, (queue, id)).fetchone()
     if row is None:
         return "missing"
-    seq, state, name, _, attempts_made = row
+    seq, state, name, _, attempts_made = row[:5]
     if state in (COMPLETED, FAILED):
         return "finished"
     if state == ACTIVE:

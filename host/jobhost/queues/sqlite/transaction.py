@@ -12,6 +12,7 @@ from typing import Any
 
 from ..job import Event, Json, Keep
 from .deleting import prune
+from .flows import Flows
 from .rows import ACTIVE, PRIORITIZED, WAITING
 
 _READ_QUEUE = "SELECT * FROM queues WHERE name = ?"
@@ -60,6 +61,14 @@ class Transaction:
         self._queues: dict[str, QueueRow] = {}
         self._keeps: dict[tuple[str, int], Keep] = {}
         self._last_seq: int | None = None
+        self._flows: Flows | None = None
+
+    @property
+    def flows(self) -> Flows:
+        """The flows that this commit is about."""
+        if self._flows is None:
+            self._flows = Flows(self)
+        return self._flows
 
     def queue(self, name: str) -> QueueRow:
         """Give the row of a queue, an empty one if there is none yet."""
@@ -105,6 +114,8 @@ class Transaction:
 
     def finish(self) -> None:
         """Do what is done once for all operations: prune, and write the rows of the queues."""
+        if self._flows is not None:
+            self._flows.finish()
         for (queue, state), keep in self._keeps.items():
             prune(self, queue, state, keep)
         for queue in {queue for queue, _ in self._keeps}:

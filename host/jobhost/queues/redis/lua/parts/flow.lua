@@ -1,0 +1,244 @@
+-- What becomes of flows, as queues/delivery.py says it for the other stores. Another part of the text defines `add_job`, BullMQ's
+-- addStandardJob as a function, before this one, and what is to be done stands behind it.
+-- A flow is the hash PREFIX:jh:flow:ID (name, status, started, finished, parent, n, data, error), and beside it `events` (a stream, the
+-- numbers of events being its ids), `live` (what has not ended: QUEUE\0ID of jobs, \0ID of sub-flows), `jobs` (in the order they came),
+-- `failed` (jobs whose failure counts), `joins` (HANDLER\0KEY\0TRIGGER -> payload), `unmet` (HANDLER\0KEY), `children`.
+-- PREFIX:jh:subs:TRIGGER is a hash of handler -> [queue, joins].
+local rcall = redis.call
+local P, now
+local EVENTS_KEPT, DATA_SHOWN, EMITTED_TTL = 100000, 65536, 604800
+local touched, news = {}, {}
+
+local function fkey(id, part)
+  local key = P .. ':jh:flow:' .. id
+  return part and key .. ':' .. part or key
+end
+
+local function shown(name, value)
+  if not value or value == '' then value = 'null' end
+  if #value > DATA_SHOWN then return '{"' .. name .. '_bytes":' .. #value .. '}' end
+  return '{"' .. name .. '":' .. value .. '}'
+end
+
+local function happened(id, type, step, attempt, source, data)
+  local n = rcall('HINCRBY', fkey(id), 'n', 1)
+  local queue, job = '', ''
+  if source and not source.flow then queue, job = source.queue, source.id end
+  rcall('XADD', fkey(id, 'events'), 'MAXLEN', '~', EVENTS_KEPT, n .. '-0', 'ts', now, 'type', type, 'step', step or '',
+    'attempt', attempt or 0, 'queue', queue, 'job', job, 'data', data or '')
+  news[id] = n
+  touched[id] = true
+end
+
+local function runs(id, parent)
+  rcall('HSET', fkey(id), 'status', 'running')
+  rcall('HDEL', fkey(id), 'finished', 'error')
+  rcall('ZREM', P .. ':jh:flows:ended', id)
+  rcall('SADD', P .. ':jh:flows:running', id)
+  if parent then
+    rcall('SADD', fkey(parent, 'live'), '\0' .. id)
+    rcall('SADD', fkey(parent, 'children'), id)
+  end
+end
+
+local function begin(id, name, data, parent)
+  rcall('HSET', fkey(id), 'started', now, 'n', 0)
+  if name then rcall('HSET', fkey(id), 'name', name) end
+  if data then rcall('HSET', fkey(id), 'data', data) end
+  if parent then rcall('HSET', fkey(id), 'parent', parent) end
+  rcall('ZADD', P .. ':jh:flows', now, id)
+  runs(id, parent)
+  happened(id, 'flow.started', nil, 0, nil, shown('data', data))
+end
+
+local function has(id, name)
+  local status, parent = unpack(rcall('HMGET', fkey(id), 'status', 'parent'))
+  if not status then
+    begin(id, name)
+  elseif status == 'completed' or status == 'failed' then
+    runs(id, parent)
+    if parent then has(parent) end
+  end
+  touched[id] = true
+end
+
+-- A job belongs to a flow and has not ended.
+local function joins_flow(id, queue, job)
+  rcall('SADD', fkey(id, 'live'), queue .. '\0' .. job)
+  rcall('ZADD', fkey(id, 'jobs'), 'NX', rcall('ZCARD', fkey(id, 'jobs')), queue .. '\0' .. job)
+  touched[id] = true
+end
+
+local function leaves_flow(id, queue, job)
+  rcall('SREM', fkey(id, 'live'), queue .. '\0' .. job)
+  touched[id] = true
+end
+
+local function add(id, handler, queue, job, data)
+  local base = P .. ':' .. queue .. ':'
+  if rcall('EXISTS', base .. job) == 0 then
+    local name = rcall('HGET', fkey(id), 'name')
+    local ours = cjson.encode({flow_id = id, flow_name = name or nil})
+    add_job({base .. 'wait', base .. 'paused', base .. 'meta', base .. 'id', base .. 'completed', base .. 'delayed',
+      base .. 'active', base .. 'events', base .. 'marker'},
+      {cmsgpack.pack({base, job, handler, now}), data, cmsgpack.pack({attempts = 0, jobId = job}), now, ours})
+    joins_flow(id, queue, job)
+  end
+  return '[' .. cjson.encode(handler) .. ',' .. cjson.encode(queue) .. ',"' .. job .. '"]'
+end
+
+-- Those who get a job for a trigger, by name: {handler, queue, joins}.
+local function subscribers(trigger)
+  local flat = rcall('HGETALL', P .. ':jh:subs:' .. trigger)
+  local found = {}
+  for index = 1, #flat, 2 do
+    local told = cjson.decode(flat[index + 1])
+    found[#found + 1] = {flat[index], told[1], told[2]}
+  end
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  return found
+end
+
+-- Begins a flow; whether it is new, and how many first steps it has. `first`: {handler, queue} each, or false for the published ones.
+local function start(id, name, data, parent, first)
+  if rcall('EXISTS', fkey(id)) == 1 then return 0, 0 end
+  begin(id, name, data, parent)
+  first = first or subscribers('start:' .. name)
+  for _, each in ipairs(first) do
+    add(id, each[1], each[2], redis.sha1hex(id .. '\0' .. each[1]), data)
+  end
+  return 1, #first
+end
+
+-- A join's job, if all it waits for is there.
+local function complete(id, join, key)
+  local head = join[1] .. '\0' .. key
+  local members = {}
+  for _, trigger in ipairs(join[3]) do
+    local payload = rcall('HGET', fkey(id, 'joins'), head .. '\0' .. trigger)
+    if not payload then
+      rcall('SADD', fkey(id, 'unmet'), head)
+      return nil
+    end
+    members[#members + 1] = cjson.encode(trigger) .. ':' .. payload
+  end
+  rcall('SREM', fkey(id, 'unmet'), head)
+  local data = '{' .. table.concat(members, ',') .. '}'
+  return add(id, join[1], join[2], redis.sha1hex(id .. '\0' .. join[1] .. '\0' .. key), data)
+end
+
+-- One emit: {id, trigger, payload, key or false, implied, starts}. False if nobody subscribes to it.
+local function emit(id, step, source, attempt, one)
+  local identity, trigger, payload, key = one[1], one[2], one[3], one[4]
+  local some = one[6] and {} or subscribers(trigger)
+  if one[5] and #some == 0 then return true end
+  if not source.flow then
+    local mark = P .. ':' .. source.queue .. ':jh:emitted:' .. source.id
+    if rcall('SADD', mark, identity) == 0 then return true end
+    rcall('EXPIRE', mark, EMITTED_TTL)
+  end
+  local told = '"trigger":' .. cjson.encode(trigger)
+  if key then told = told .. ',"key":' .. cjson.encode(key) end
+  if rcall('HGET', fkey(id), 'status') == 'cancelled' then
+    happened(id, 'step.ignored', step, attempt, source, '{' .. told .. ',"reason":"the flow was cancelled"}')
+    return true
+  end
+  if one[6] then
+    local child = redis.sha1hex(identity .. '\0flow')
+    happened(id, 'step.emitted', step, attempt, source, '{"starts":' .. cjson.encode(trigger) .. ',"flow_id":"' .. child .. '"}')
+    local new, first = start(child, trigger, payload, id, false)
+    return first > 0 or new == 0
+  end
+  local made, waiting, ignored = {}, {}, {}
+  for _, each in ipairs(some) do
+    if #each[3] == 0 then
+      made[#made + 1] = add(id, each[1], each[2], redis.sha1hex(identity .. '\0' .. each[1]), payload)
+    elseif rcall('HSETNX', fkey(id, 'joins'), each[1] .. '\0' .. (key or '') .. '\0' .. trigger, payload) == 0 then
+      ignored[#ignored + 1] = each[1]
+    else
+      local job = complete(id, each, key or '')
+      if job then made[#made + 1] = job else waiting[#waiting + 1] = cjson.encode(each[1]) end
+    end
+  end
+  local more = #waiting > 0 and ',"waiting":[' .. table.concat(waiting, ',') .. ']' or ''
+  happened(id, 'step.emitted', step, attempt, source, '{' .. told .. ',"to":[' .. table.concat(made, ',') .. ']' .. more .. '}')
+  for _, handler in ipairs(ignored) do
+    local reason = cjson.encode(handler .. ' has its ' .. trigger .. ' already')
+    happened(id, 'step.ignored', handler, attempt, source, '{' .. told .. ',"reason":' .. reason .. '}')
+  end
+  return #some > 0
+end
+
+local function emit_all(place, source, attempt, emits)
+  local unmatched = {}
+  for _, one in ipairs(emits) do
+    if not emit(place.id, place.step, source, attempt, one) then unmatched[#unmatched + 1] = one[2] end
+  end
+  return unmatched
+end
+
+-- A job has ended for good. `what`: {place = {id, name, step, counts}, source = {queue, id}, attempt, emits, result, error, failed}.
+local function ended(what)
+  local place, source = what.place, what.source
+  local id = place.id
+  has(id, place.name or nil)
+  rcall('ZADD', fkey(id, 'jobs'), 'NX', rcall('ZCARD', fkey(id, 'jobs')), source.queue .. '\0' .. source.id)
+  if what.failed then
+    happened(id, 'step.failed', place.step, what.attempt, source, shown('error', what.error))
+    if place.counts then
+      rcall('SADD', fkey(id, 'failed'), source.queue .. '\0' .. source.id)
+      rcall('HSETNX', fkey(id), 'error', what.error)
+    end
+  else
+    happened(id, 'step.completed', place.step, what.attempt, source, shown('result', what.result))
+  end
+  local unmatched = emit_all(place, source, what.attempt, what.emits)
+  leaves_flow(id, source.queue, source.id)
+  return unmatched
+end
+
+local function end_flow(id, status)
+  rcall('HSET', fkey(id), 'status', status, 'finished', now)
+  rcall('ZADD', P .. ':jh:flows:ended', now, id)
+  rcall('SREM', P .. ':jh:flows:running', id)
+  if status == 'completed' then
+    rcall('HDEL', fkey(id), 'error')
+    local handlers, listed = {}, {}
+    for _, head in ipairs(rcall('SMEMBERS', fkey(id, 'unmet'))) do
+      local handler = cjson.encode(string.sub(head, 1, string.find(head, '\0', 1, true) - 1))
+      if not listed[handler] then handlers[#handlers + 1] = handler end
+      listed[handler] = true
+    end
+    table.sort(handlers)
+    local unmet = #handlers > 0 and '{"unmet":[' .. table.concat(handlers, ',') .. ']}'
+    happened(id, 'flow.completed', nil, 0, nil, unmet or nil)
+  else
+    happened(id, 'flow.failed', nil, 0, nil, shown('error', rcall('HGET', fkey(id), 'error')))
+  end
+  local parent, name = unpack(rcall('HMGET', fkey(id), 'parent', 'name'))
+  if not parent or rcall('EXISTS', fkey(parent)) == 0 then return end
+  rcall('SREM', fkey(parent, 'live'), '\0' .. id)
+  touched[parent] = true
+  if rcall('HGET', fkey(parent), 'status') == 'running' then
+    local trigger = 'flow:' .. (name or '') .. (status == 'completed' and '' or ':failed')
+    local payload = '{"flow_id":' .. cjson.encode(id) .. ',"status":"' .. status .. '"}'
+    local identity = redis.sha1hex(id .. '\0' .. now .. '\0' .. trigger)
+    emit(parent, nil, {flow = true}, 0, {identity, trigger, payload, false, true, false})
+  end
+end
+
+-- Ends the flows of which nothing is left to end, and tells who listens; called once, last.
+local function finish_flows()
+  while true do
+    local id = next(touched)
+    if not id then break end
+    touched[id] = nil
+    if rcall('HGET', fkey(id), 'status') == 'running' and rcall('SCARD', fkey(id, 'live')) == 0 then
+      end_flow(id, rcall('SCARD', fkey(id, 'failed')) > 0 and 'failed' or 'completed')
+      touched[id] = nil
+    end
+  end
+  for id, n in pairs(news) do
+    rcall('PUBLISH', P .. ':jh:flow', n .. ':' .. id)
+  end
+end

@@ -1,0 +1,93 @@
+-- What is asked of flows beside the ends of jobs. ARGV: prefix, now (ms), verb, what (MessagePack).
+P, now = ARGV[1], ARGV[2]
+local verb, what = ARGV[3], cmsgpack.unpack(ARGV[4])
+local reply = 0
+
+-- Whether a claim still has its job, as holds.lua tells it.
+local function holds(lease)
+  local base = P .. ':' .. lease.queue .. ':'
+  local held = rcall('GET', base .. lease.id .. ':lock')
+  if held then return held == lease.token end
+  return rcall('HGET', base .. lease.id, 'ats') == lease.ats and rcall('LPOS', base .. 'active', lease.id) and true
+end
+
+if verb == 'start' then
+  local new, first = start(what.id, what.name, what.data, what.parent or nil, what.first)
+  reply = {new, first}
+elseif verb == 'emit' then
+  if not holds(what.lease) then return redis.status_reply('LOST') end
+  local place, source = what.place, what.source
+  has(place.id, place.name or nil)
+  if what.ours then
+    rcall('HSET', P .. ':' .. source.queue .. ':' .. source.id, 'jh', what.ours)
+    joins_flow(place.id, source.queue, source.id)
+  end
+  reply = emit_all(place, source, what.attempt, what.emits)
+elseif verb == 'happened' then
+  for _, one in ipairs(what) do
+    local key = P .. ':' .. one.source.queue .. ':' .. one.source.id
+    local facts = rcall('HMGET', key, 'name', 'finishedOn', 'processedOn')
+    if facts[1] then
+      has(one.place.id, one.place.name or nil)
+      if one.ours then
+        rcall('HSET', key, 'jh', one.ours)
+        if not facts[2] then joins_flow(one.place.id, one.source.queue, one.source.id) end
+      end
+      happened(one.place.id, one.type, one.place.step, one.attempt, one.source, one.data)
+    end
+  end
+elseif verb == 'joins' then
+  has(what.flow, what.name or nil)
+  joins_flow(what.flow, what.queue, what.id)
+elseif verb == 'again' then
+  rcall('SREM', fkey(what.flow, 'failed'), what.queue .. '\0' .. what.id)
+  joins_flow(what.flow, what.queue, what.id)
+  has(what.flow, what.name or nil)
+elseif verb == 'gone' then
+  for _, one in ipairs(what) do
+    if rcall('EXISTS', fkey(one.flow)) == 1 then leaves_flow(one.flow, one.queue, one.id) end
+  end
+elseif verb == 'look' then
+  -- Jobs that ended or went without a word: a worker of BullMQ has them, or somebody removed them.
+  for _, id in ipairs(what) do
+    for _, member in ipairs(rcall('SMEMBERS', fkey(id, 'live'))) do
+      local bar = string.find(member, '\0', 1, true)
+      local queue, job = string.sub(member, 1, bar - 1), string.sub(member, bar + 1)
+      if queue == '' then
+        if rcall('HGET', fkey(job), 'status') ~= 'running' then rcall('SREM', fkey(id, 'live'), member) end
+      else
+        local facts = rcall('HMGET', P .. ':' .. queue .. ':' .. job, 'name', 'finishedOn', 'failedReason')
+        if not facts[1] or facts[2] then
+          rcall('SREM', fkey(id, 'live'), member)
+          if facts[2] and facts[3] then rcall('SADD', fkey(id, 'failed'), member) end
+        end
+      end
+    end
+    touched[id] = true
+  end
+elseif verb == 'cancel' then
+  if rcall('HGET', fkey(what.id), 'status') == 'running' then
+    rcall('HSET', fkey(what.id), 'error', what.error)
+    end_flow(what.id, 'cancelled')
+    reply = 1
+  end
+elseif verb == 'reopen' then
+  local status = rcall('HGET', fkey(what.id), 'status')
+  if status then
+    if status == 'cancelled' then rcall('HSET', fkey(what.id), 'status', 'failed') end
+    has(what.id)
+    reply = 1
+  end
+elseif verb == 'forget' then
+  for _, id in ipairs(what) do
+    local parent = rcall('HGET', fkey(id), 'parent')
+    if parent then rcall('SREM', fkey(parent, 'children'), id) end
+    for _, part in ipairs({'events', 'live', 'jobs', 'failed', 'joins', 'unmet', 'children'}) do rcall('DEL', fkey(id, part)) end
+    rcall('DEL', fkey(id))
+    rcall('ZREM', P .. ':jh:flows', id)
+    rcall('ZREM', P .. ':jh:flows:ended', id)
+    rcall('SREM', P .. ':jh:flows:running', id)
+  end
+end
+finish_flows()
+return reply
