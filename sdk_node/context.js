@@ -16,6 +16,7 @@ class Context {
   #state = null;
   #logger = null;
   #flow = null;
+  #emitted = false;
 
   /**
    * @param {import("./job.js").Job} job
@@ -39,7 +40,7 @@ class Context {
   }
 
   get flow() {
-    return (this.#flow ??= new Flow(this.#port));
+    return (this.#flow ??= new Flow(this.#port, () => (this.#emitted = true)));
   }
 
   /** What `setup(ctx)` provided; reading what it did not throws ConfigurationError. */
@@ -75,8 +76,9 @@ class Context {
     return this.#fields.idempotency_key;
   }
 
+  /** The flow of the job; outside of one null, until the first emit begins `job-<idempotency key>`. */
   get flowId() {
-    return this.#fields.flow_id ?? null;
+    return this.#fields.flow_id ?? (this.#emitted ? `job-${this.idempotencyKey}` : null);
   }
 
   get flowName() {

@@ -57,7 +57,11 @@ export interface FlowSettings {
   /** Triggers it may emit. */
   emits?: string[];
   /** "all": wait for every trigger it subscribes to, and get their payloads keyed by trigger. */
-  join?: "any" | "all";
+  join?: "each" | "all";
+  /** Whether the flow has failed when this step has; "fail" if not given. */
+  on_failure?: "fail" | "continue";
+  /** Whether this step may lead back to itself. */
+  cycles?: boolean;
 }
 
 /** A unit of work, as a producer enqueued it. */
@@ -147,6 +151,11 @@ export interface Flow {
    * whatever becomes of the run. Throws FlowError at a trigger outside of the handler's `emits`.
    */
   emit(trigger: string, payload?: unknown, options?: { key?: string | null; immediate?: boolean }): Promise<void>;
+  /**
+   * Starts a flow under this one when the run succeeds, and gives its id. This flow ends no sooner than that one, whose end emits
+   * `flow:NAME`, or `flow:NAME:failed`, into this one. Throws FlowError if no handler begins such a flow.
+   */
+  start(name: string, data?: unknown, options?: { key?: string | null; immediate?: boolean }): Promise<string>;
 }
 
 /** What `setup(ctx)` provided. Name the members by declaration merging; reading a missing one throws ConfigurationError. */

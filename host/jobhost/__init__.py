@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .errors import (
         BackendUnavailableError,
         ConfigurationError,
+        FlowFailedError,
+        FlowNotFoundError,
         InvalidJobDataError,
         JobActiveError,
         JobFailedError,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         PayloadError,
         StateLimitError,
         StateTypeError,
+        UnknownFlowError,
         UnknownJobTypeError,
         UnrecoverableError,
     )
@@ -34,6 +37,8 @@ __all__ = [
     "BackendUnavailableError",
     "Client",
     "ConfigurationError",
+    "FlowFailedError",
+    "FlowNotFoundError",
     "Host",
     "InvalidJobDataError",
     "JobActiveError",
@@ -45,6 +50,7 @@ __all__ = [
     "Registry",
     "StateLimitError",
     "StateTypeError",
+    "UnknownFlowError",
     "UnknownJobTypeError",
     "UnrecoverableError",
 ]

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from jobhost_sdk.durations import Duration, milliseconds
 from jobhost_sdk.json_values import decode
 
-from jobhost.errors import ConfigurationError, JobNotFoundError, PayloadError
+from jobhost.errors import ConfigurationError, JobNotFoundError, PayloadError, UnknownFlowError
+from jobhost.flow_handles import FlowHandle
 from jobhost.handles import JobHandle
 from jobhost.listings import (
     Listing,
+    flow_listing,
     handler_listing,
     host_listing,
     job_listing,
@@ -30,6 +32,7 @@ from jobhost.listings import (
     queue_listing,
 )
 from jobhost.newjobs import JobOptions, json_text, new_job
+from jobhost.queues.flows import FlowStatus, NewFlow, Subscriber, new_flow_id, starts_of
 from jobhost.queues.job import NewJob, State
 from jobhost.queues.registry import open_backend
 from jobhost.queues.seam import Added, Backend, Cancelled
@@ -53,6 +56,13 @@ class Page(NamedTuple):
     """Some jobs, the newest first, and the cursor of the next page (None: this is the last)."""
 
     jobs: list[Listing]
+    cursor: str | None
+
+
+class FlowPage(NamedTuple):
+    """Some flows, the newest first, and the cursor of the next page (None: this is the last)."""
+
+    flows: list[Listing]
     cursor: str | None
 
 
@@ -129,6 +139,44 @@ class Client:
         new = [await self._new_job(**job) for job in jobs]
         added = await self.backend.add(new) if new else []
         return [JobHandle(self.backend, self.watch, job.queue, one) for job, one in zip(new, added, strict=True)]
+
+    async def start_flow(
+        self, name: str, data: Any = None, *, id: str | None = None, first: Sequence[Subscriber] | None = None
+    ) -> FlowHandle:
+        """Start a flow: each of its first steps gets a job with `data`, in one step. `id`: a second start of one changes nothing.
+        `first`: its first steps, by default the published handlers of the flow that subscribe to nothing.
+
+        Raises UnknownFlowError if there are none, PayloadError, BackendUnavailableError.
+        """
+        text = json_text(data, "data")
+        queues = [one.queue for one in first] if first is not None else ["default"]
+        for queue in queues:
+            if len(text) > (most := self._max_payload(queue)):
+                raise PayloadError(
+                    f"the data is {len(text):,} bytes as JSON; queue {queue!r} takes {most:,} (max_payload)"
+                )
+        if not first:
+            known = [begun for one in await self.backend.published() if (begun := starts_of(one.info)) is not None]
+            if name not in known:
+                raise UnknownFlowError(name, known)
+        new = NewFlow(id or new_flow_id(), name, text, first=tuple(first) if first else None)
+        created, _ = await self.backend.start_flow(new)
+        return FlowHandle(self.backend, new.id, created)
+
+    def flow(self, id: str) -> FlowHandle:
+        """A handle of a flow; whether it is there, its methods say."""
+        return FlowHandle(self.backend, id)
+
+    async def flows(
+        self, name: str | None = None, statuses: Sequence[FlowStatus] = (), limit: int = 100, cursor: str | None = None
+    ) -> FlowPage:
+        """Flows, the newest first."""
+        flows, following = await self.backend.flows(name, statuses, limit, cursor)
+        return FlowPage([flow_listing(flow) for flow in flows], following)
+
+    async def forget_handlers(self, *names: str) -> int:
+        """Forget published handlers with what they subscribe to; gives how many there were."""
+        return await self.backend.unpublish(names)
 
     async def _new_job(self, name: str, data: Any = None, **options: Unpack[JobOptions]) -> NewJob:
         queue = options.get("queue")

@@ -61,6 +61,31 @@ class UnknownJobTypeError(JobhostError):
         self.known = sorted(known)
 
 
+class FlowNotFoundError(JobhostError):
+    """There is no such flow."""
+
+
+class UnknownFlowError(JobhostError):
+    """No handler begins a flow of this name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        listed = ", ".join(sorted(set(known))) or "none"
+        super().__init__(
+            f"no handler begins a flow {name!r}: one needs flow = {{ name = {name!r} }} without subscribes; known: {listed}"
+        )
+        self.name = name
+        self.known = sorted(set(known))
+
+
+class FlowFailedError(JobhostError):
+    """The flow failed or was cancelled. `error` is that of the first step that failed."""
+
+    def __init__(self, flow_id: str, error: dict[str, Any]) -> None:
+        super().__init__(f"flow {flow_id} failed: {error.get('type', 'Error')}: {error.get('message', '')}")
+        self.flow_id = flow_id
+        self.error = error
+
+
 class JobFailedError(JobhostError):
     """The job failed. `error` is its error as a dict: type, message, stack, origin, …"""
 

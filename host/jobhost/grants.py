@@ -31,7 +31,23 @@ def refused(info: HandlerInfo, code: HandlerOptions, spec: BundleSpec, bundle: B
     queue = code.queue or "default"
     if not (every and bundle.queues) and not _granted(queue, ["default"] if bundle.queues is None else bundle.queues):
         wrong.append(f'the queue {queue!r} is not granted: queues = ["{queue}"] in [[bundles]] would allow it')
+    flow = code.flow
+    for trigger in flow.emits if flow is not None else ():
+        if not _granted(trigger, bundle.emits or []):
+            wrong.append(f'the emit {trigger!r} is not granted: emits = ["{trigger}"] in [[bundles]] would allow it')
+    for trigger in flow.subscribes if flow is not None else ():
+        if not _granted(trigger, bundle.subscribes or []):
+            wrong.append(
+                f'the subscription {trigger!r} is not granted: subscribes = ["{trigger}"] in [[bundles]] would allow it'
+            )
     return wrong
+
+
+def granted_emits(spec: BundleSpec, bundle: Bundle) -> Sequence[str] | None:
+    """Patterns of the triggers that a bundle's runs may emit; None for any. A confined bundle gets none that are not granted."""
+    if bundle.emits is not None:
+        return bundle.emits
+    return [] if spec.isolation in CONFINED else None
 
 
 def capped(code: HandlerOptions, spec: BundleSpec, config: Config) -> HandlerOptions:

@@ -6,9 +6,11 @@ The one place for these shapes: the command line, the client and HTTP all show w
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from jobhost.queues.flows import FlowEvent, FlowInfo
 from jobhost.queues.job import HostInfo, Job, Json, LogLine, PublishedHandler, QueueInfo
 
 Listing = dict[str, Any]
@@ -39,6 +41,44 @@ def job_listing(job: Job) -> Listing:
         "flow_id": job.flow_id,
         "host": job.host,
         "receipt": value(job.receipt),
+    }
+
+
+def flow_listing(flow: FlowInfo) -> Listing:
+    """A flow. `events`: the number of its last event; `error`: of the first step that failed, or why it was cancelled."""
+    return {
+        "id": flow.id,
+        "name": flow.name,
+        "status": flow.status,
+        "started_at": iso(flow.started_at),
+        "finished_at": iso(flow.finished_at),
+        "parent": flow.parent,
+        "events": flow.events,
+        "data": value(flow.data),
+        "error": value(flow.error),
+    }
+
+
+def flow_event_listing(event: FlowEvent, names: Mapping[tuple[str, str], str]) -> Listing:
+    """An event of a flow. `names`: the names of its jobs by queue and id; of one that is gone the step's name stands for it."""
+    run_id = step_id = None
+    if event.queue is not None and event.job_id is not None:
+        run_id = f"{event.queue}:{event.job_id}:{event.attempt}"
+        name = names.get((event.queue, event.job_id), event.step)
+        step_id = f"{event.flow_id}__{name}__attempt-{event.attempt}"
+    return {
+        "id": event.n,
+        "ts": iso(event.ts),
+        "type": event.type,
+        "run_id": run_id,
+        "flow_id": event.flow_id,
+        "flow_name": event.flow_name,
+        "step_name": event.step,
+        "step_id": step_id,
+        "attempt": event.attempt,
+        "queue": event.queue,
+        "job_id": event.job_id,
+        "data": value(event.data),
     }
 
 

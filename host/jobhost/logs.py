@@ -39,6 +39,7 @@ EVENTS = {
     "job.failed": "a job failed for good",
     "job.retried": "an attempt failed, and the job comes back",
     "job.stalled": "a job's host stopped renewing its lease",
+    "emit.unmatched": "a run emitted what nobody subscribes to; said once for each trigger",
     "lease.lost": "a run lost its job; its result is dropped",
     "backend.unavailable": "the store cannot be reached",
     "backend.available": "the store can be reached again",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import structlog
 from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.errors import ChildStartError
-from jobhost_runtimes.run import Outcome, Run, Tokens
+from jobhost_runtimes.run import Ending, Outcome, Run, Tokens
 from jobhost_runtimes.runtime import Runtime
 from jobhost_runtimes.services import Line
 
@@ -15,6 +18,7 @@ from .bundles import bundle_specs, make_runtime
 from .catalogue import Catalogue, Entry, Problem, entries_of
 from .config.document import Config
 from .config.policy import handler_policy
+from .dispatch.flows import Emitting
 from .dispatch.journal import Journal
 from .dispatch.live import Live
 from .dispatch.queue_worker import wire_context, wire_job
@@ -22,6 +26,7 @@ from .dispatch.services import HostServices
 from .errors import UnknownJobTypeError
 from .levels import hold
 from .queues.admission import Admission
+from .queues.flows import new_flow_id
 from .queues.job import Job, Lease, NewJob
 from .queues.memory import MemoryBackend
 
@@ -63,8 +68,15 @@ class _Loaded:
         self._backend = MemoryBackend()
         await self._backend.open()
         self._deadlines = Deadlines(asyncio.get_running_loop())
+        ready = asyncio.Event()
+        ready.set()
         services = _Observed(
-            self._backend, Journal(self._backend, lambda error: None), _all_scopes, self._child_log, self._run_log
+            self._backend,
+            Journal(self._backend, lambda error: None),
+            _all_scopes,
+            self._child_log,
+            self._run_log,
+            emitting=_Unstarted(self._backend, lambda live: None, ready, structlog.get_logger("jobhost")),
         )
         services.on_progress = self._on_progress
         specs = bundle_specs(self._config)
@@ -97,7 +109,7 @@ class _Loaded:
             entry.handler,
             wire_job(job, policy),
             wire_context(job, policy),
-            lambda _, outcome: ended.set_result(live.judged(outcome)),
+            lambda _, outcome: ended.set_result(outcome),
             timeout_ms=policy.timeout,
             tag=live,
         )
@@ -105,7 +117,12 @@ class _Loaded:
         assert entry.runtime is not None
         entry.runtime.submit(run)
         try:
-            return await ended
+            outcome = await ended
+            if outcome.ending is Ending.RETURNED and self._on_log is not None:
+                for emit in live.emits:
+                    text = f"emits {emit.trigger} {emit.payload.decode()}"
+                    self._on_log(Line(int(time.time() * 1000), "info", text, None, "host"))
+            return outcome
         except asyncio.CancelledError:
             entry.runtime.cancel(run, "cancelled")
             raise
@@ -125,6 +142,13 @@ class _Loaded:
     def _child_log(self, bundle: str, pid: int, line: Line, candidates: Sequence[Live]) -> None:
         if self._on_log is not None:
             self._on_log(line)
+
+
+class _Unstarted(Emitting):
+    """Where nothing is served a flow that a run starts is not begun."""
+
+    async def start(self, live: Live, params: dict[str, Any]) -> dict[str, Any]:
+        return {"flow_id": new_flow_id()}
 
 
 class _Observed(HostServices):

@@ -57,6 +57,12 @@ REQUESTS: dict[str, dict[str, tuple[Check, str]]] = {
         "key": (_optional_text, "a string or nil"),
         "immediate": (_truth, "a bool"),
     },
+    "ctx.flow.start": {
+        "trigger": (_text, "a string"),
+        "payload": (is_json, "JSON text"),
+        "key": (_optional_text, "a string or nil"),
+        "immediate": (_truth, "a bool"),
+    },
     "job.children": {},
     "job.updateData": {"data": (is_json, "JSON text")},
     "job.moveToDelayed": {"timestamp": (_whole, "Unix milliseconds")},

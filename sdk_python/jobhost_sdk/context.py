@@ -33,7 +33,7 @@ class Cancellation:
 class _Facts:
     """What both contexts know of the run."""
 
-    __slots__ = ("_cancellation", "_deadline_ms", "_max_line", "_port", "_wire", "job", "services")
+    __slots__ = ("_cancellation", "_deadline_ms", "_has_emitted", "_max_line", "_port", "_wire", "job", "services")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class _Facts:
         self._cancellation = cancellation
         self._deadline_ms = wire.get("deadline_ms") if deadline_ms is None else deadline_ms
         self._max_line = max_line
+        self._has_emitted = False
         self.job = job
         self.services = services
 
@@ -85,7 +86,12 @@ class _Facts:
 
     @property
     def flow_id(self) -> str | None:
-        return self._wire.get("flow_id")
+        """The flow of the job; outside of one None, until the first emit begins `job-<idempotency key>`."""
+        found = self._wire.get("flow_id")
+        return f"job-{self.idempotency_key}" if found is None and self._has_emitted else found
+
+    def _emitted(self) -> None:
+        self._has_emitted = True
 
     @property
     def flow_name(self) -> str | None:
@@ -119,7 +125,7 @@ class Context(_Facts):
 
     @property
     def flow(self) -> Flow:
-        return Flow(self._port)
+        return Flow(self._port, self._emitted)
 
     def progress(self, value: Any) -> Awaitable[None]:
         """Publish how far the job is: a number or any other JSON value. It is sent at once; the await never waits."""
@@ -144,7 +150,7 @@ class SyncContext(_Facts):
 
     @property
     def flow(self) -> SyncFlow:
-        return SyncFlow(self._port)
+        return SyncFlow(self._port, self._emitted)
 
     def progress(self, value: Any) -> None:
         """As `Context.progress`."""

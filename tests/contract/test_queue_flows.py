@@ -373,6 +373,8 @@ async def test_a_cancelled_flow_takes_no_emits(backend: Backend) -> None:
     assert (await types(backend))[-1] == "step.ignored"
     assert await backend.reopen_flow("f1")
     assert not await backend.reopen_flow("no such flow")
+    assert (await flow_of(backend)).status == "running"
+    assert await backend.sweep_flows(0, 0) == 0  # nothing of it is left to run
     assert (await flow_of(backend)).status == "completed"
 
 

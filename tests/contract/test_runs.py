@@ -141,14 +141,6 @@ async def test_progress_is_kept(serving: Hosted) -> None:
     assert json.loads(job.progress or b"null") == {"done": 3, "of": 4}
 
 
-async def test_an_emit_fails_the_run_until_emits_are_delivered(serving: Hosted) -> None:
-    """Not silently: the error says why, also where the handler swallowed it."""
-    for data in (None, "swallow"):
-        job = await serving.run("emit", data, attempts=1)
-        assert job.state == "failed"
-        assert (error_of(job)["type"], "does not deliver emits yet" in error_of(job)["message"]) == ("FlowError", True)
-
-
 async def test_an_unknown_name_fails_with_the_known_ones(serving: Hosted) -> None:
     """A6: UnknownJobTypeError lists the known names; no retry."""
     job = await serving.run("ehco", attempts=5)

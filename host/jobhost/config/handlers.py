@@ -26,6 +26,10 @@ class FlowOption(Table):
     subscribes: list[str] = key(_NAMES, factory=list)
     emits: list[str] = key(_NAMES, factory=list)
     join: Literal["each", "all"] = key(units.one_of("each", "all"), default="each")
+    on_failure: Literal["fail", "continue"] = key(units.one_of("fail", "continue"), default="fail")
+    """Whether the flow has failed when this step has."""
+    cycles: bool = key(units.flag, default=False)
+    """Whether this step may lead back to itself."""
 
 
 def _schema(value: object) -> dict[str, Any] | bool:

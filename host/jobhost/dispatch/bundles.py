@@ -14,7 +14,8 @@ from jobhost_runtimes.runtime import Runtime
 from ..bundles import make_runtime
 from ..catalogue import Problem, entries_of
 from ..config.bundles import Bundle
-from ..registered import SCOPES, Registered
+from ..grants import granted_emits
+from ..registered import Registered
 from .live import Live
 from .services import HostServices
 
@@ -53,6 +54,7 @@ class Bundles:
         """Bundles that have not been loaded yet: whose handlers they hold nobody knows."""
         self._troubles: dict[str, Trouble] = {}
         self._scopes: dict[str, Sequence[str]] = {}
+        self._emits: dict[str, Sequence[str] | None] = {}
         self._answered: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -63,15 +65,16 @@ class Bundles:
         for bundle, spec in specs:
             self.missing.add(spec.name)
             runtime = make_runtime(spec, services, self._host.deadlines, self._trouble)
-            self._add(runtime, bundle.state)
+            self._add(runtime, bundle)
             answered = asyncio.get_running_loop().create_future()
             self._answered.append(answered)
             self._tasks.append(self._host.spawn(self._load(bundle, spec, runtime, answered)))
 
-    def _add(self, runtime: Runtime, scopes: Sequence[str]) -> None:
+    def _add(self, runtime: Runtime, bundle: Bundle) -> None:
         runtime.on_room = self._host.room
         self.runtimes.append(runtime)
-        self._scopes[runtime.spec.name] = scopes
+        self._scopes[runtime.spec.name] = bundle.state
+        self._emits[runtime.spec.name] = granted_emits(runtime.spec, bundle)
 
     async def loaded(self, patience: float | None = None) -> None:
         """Wait until each has answered or given up, or until that has taken so many seconds."""
@@ -87,6 +90,10 @@ class Bundles:
         """The scopes of state that a run's bundle is granted."""
         return self._scopes.get(live.entry.bundle, ("flow", "job"))
 
+    def emits(self, live: Live) -> Sequence[str] | None:
+        """The patterns of triggers that a run's bundle is granted; None: any."""
+        return self._emits.get(live.entry.bundle)
+
     # Loading ------------------------------------------------------------------------------------------------------
 
     def take_in_registered(self) -> None:
@@ -96,7 +103,7 @@ class Bundles:
         if contents is None or runtime is None:
             return
         if runtime not in self.runtimes:
-            self._add(runtime, SCOPES)
+            self._add(runtime, self.registered.bundle)
         self._take_in(contents, self.registered.spec, self.registered.bundle, runtime)
 
     async def _load(self, bundle: Bundle, spec: BundleSpec, runtime: Runtime, answered: asyncio.Future[None]) -> None:

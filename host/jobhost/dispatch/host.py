@@ -38,6 +38,7 @@ from ..queues.seam import Backend
 from ..registered import checked
 from .bundles import Bundles
 from .burst import Burst
+from .flows import Emitting, Held
 from .journal import Journal
 from .live import Live
 from .outcomes import brief
@@ -50,6 +51,8 @@ HEARTBEAT = 30.0
 """Seconds between heartbeats."""
 CLAIMING = 1.0
 """Seconds that a host which stops waits for the answer to a claim."""
+PUBLISH_PAUSE = 0.5
+"""Seconds before handlers are published again after the backend could not be reached."""
 WRITING = 5.0
 """Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
 
@@ -89,6 +92,10 @@ class Host:
         self._on_run_log = on_run_log
         self.bundles = Bundles(self)
         self.workers: dict[str, QueueWorker] = {}
+        self.subscribed = asyncio.Event()
+        """Every bundle has answered or given up, and what they subscribe to is published."""
+        self._unpublished: list[PublishedHandler] = []
+        self._publishing: asyncio.Task[None] | None = None
         self.claiming = asyncio.Semaphore()
         self.asked = 0
         """Places that claims under way may fill."""
@@ -148,7 +155,16 @@ class Host:
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.journal = Journal(self.backend, self.backend_trouble)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
-        services = HostServices(self.backend, self.journal, self.bundles.scopes, self._child_log, self._on_run_log)
+        self.held = Held(self.subscribed, self.settler.add)
+        self.emitting = Emitting(self.backend, self.bundles.emits, self.subscribed, self.log)
+        services = HostServices(
+            self.backend,
+            self.journal,
+            self.bundles.scopes,
+            self._child_log,
+            self._on_run_log,
+            emitting=self.emitting,
+        )
         children = [spec for _, spec in specs]
         await hold(children, confined=True)
         self.bundles.start(specs, services)
@@ -166,6 +182,7 @@ class Host:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
         await self.bundles.loaded()
         self.all_loaded = True
+        self._publish_soon()
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
         self._poke_all()
 
@@ -177,9 +194,29 @@ class Host:
         handlers = [
             PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
         ]
-        if handlers:
-            self.spawn(self._quietly(self.backend.publish(handlers)))
+        self._unpublished += handlers
+        self._publish_soon()
         self._poke_all()
+
+    def _publish_soon(self) -> None:
+        """Tell the others what is served and who subscribes; until that is done no emit is settled."""
+        if self._unpublished:
+            self.subscribed.clear()
+        if self._publishing is None or self._publishing.done():
+            self._publishing = self.spawn(self._publish())
+
+    async def _publish(self) -> None:
+        while self._unpublished:
+            some, self._unpublished = self._unpublished, []
+            try:
+                await self.backend.publish(some)
+            except BackendUnavailableError as error:
+                self._unpublished = some + self._unpublished
+                self.backend_trouble(error)
+                await asyncio.sleep(PUBLISH_PAUSE)
+        if self.all_loaded:
+            self.subscribed.set()
+            self.held.release()
 
     # Queues -------------------------------------------------------------------------------------------------------
 
@@ -253,6 +290,8 @@ class Host:
 
     def settled(self, worker: QueueWorker, job: Job, decided: Settlement, held: bool) -> None:
         """A job's end is written, or was refused because another host has it."""
+        if decided.unmatched:
+            self.emitting.told(decided.unmatched, job.name)
         if not held:
             self.log.warning("lease.lost", queue=worker.name, job_id=job.id, name=job.name, result="dropped")
         elif decided.to == "completed":
@@ -416,6 +455,7 @@ class Host:
         if not now:
             await self._drain()
         await self.bundles.stop(now)
+        self.held.hand_back()
         await self._finish_writing()
         await self._close()
 

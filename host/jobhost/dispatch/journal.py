@@ -12,9 +12,12 @@ from collections.abc import Callable
 from jobhost_runtimes.services import Line
 
 from ..errors import BackendUnavailableError
+from ..queues.flows import Happening
 from ..queues.job import Lease, LogLine
 from ..queues.seam import Backend
 
+EVENT_INTERVAL = 0.01
+"""Seconds that events of flows may lie here: others wait for them."""
 INTERVAL = 0.05
 """Seconds that lines may lie here."""
 MOST_LINES = 10_000
@@ -29,12 +32,13 @@ class Journal:
         self._lines: list[tuple[Lease, LogLine]] = []
         self._progress: dict[Lease, bytes] = {}
         self._dropped: dict[Lease, int] = {}
+        self._happenings: list[Happening] = []
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
 
     @property
     def empty(self) -> bool:
-        return not (self._lines or self._progress or self._dropped)
+        return not (self._lines or self._progress or self._dropped or self._happenings)
 
     def add(self, lease: Lease, attempt: int, line: Line) -> None:
         if len(self._lines) >= MOST_LINES:
@@ -47,9 +51,22 @@ class Journal:
         self._progress[lease] = value
         self._arm()
 
-    def _arm(self) -> None:
+    def happened(self, one: Happening) -> None:
+        """An event of a run in a flow. Of a run's progress the latest counts."""
+        last = self._happenings[-1] if self._happenings else None
+        if last is not None and last.type == one.type == "step.progress" and last.lease == one.lease:
+            self._happenings[-1] = one
+        elif len(self._happenings) < MOST_LINES or one.type != "step.progress":
+            self._happenings.append(one)
+        self._arm(EVENT_INTERVAL)
+
+    def _arm(self, interval: float = INTERVAL) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() > loop.time() + interval:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._due)
+            self._timer = loop.call_later(interval, self._due)
 
     def _due(self) -> None:
         self._timer = None
@@ -65,12 +82,16 @@ class Journal:
         lines, self._lines = self._lines, []
         progress, self._progress = self._progress, {}
         dropped, self._dropped = self._dropped, {}
+        happenings, self._happenings = self._happenings, []
         now = int(time.time() * 1000)
         told = [
             (lease, LogLine(now, "warning", f"{count} log line{'s' * (count > 1)} dropped", None, 0, "host"))
             for lease, count in dropped.items()
         ]
         try:
+            if happenings:
+                await self._backend.happened(happenings)
+                happenings = []
             if progress:
                 await self._backend.progress(list(progress.items()))
                 progress = {}
@@ -78,6 +99,7 @@ class Journal:
                 await self._backend.log(lines + told)
         except BackendUnavailableError as error:
             self._progress = {**progress, **self._progress}
+            self._happenings = [*happenings, *self._happenings]
             for lease, _ in lines:
                 dropped[lease] = dropped.get(lease, 0) + 1
             for lease, count in dropped.items():

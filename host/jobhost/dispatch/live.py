@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from jobhost_runtimes.run import Ending, Outcome, Run, host_error
+from jobhost_runtimes.run import Run
 
 from ..catalogue import Entry
 from ..config.policy import Policy
+from ..queues.flows import Emit, InFlow
 from ..queues.job import Job, Lease
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """Hangs at `Run.tag`. `refused`: the run asked for what this host can't do; it may not end well, whatever it returns."""
+    """Hangs at `Run.tag`."""
 
     job: Job
     lease: Lease
@@ -21,15 +22,26 @@ class Live:
     policy: Policy
     run: Run | None = None
     lost: bool = False
-    refused: dict[str, str] | None = None
     delay_until: int | None = None
     """Where its handler has moved the job to; counts if the run ends with BullMQ's `DelayedError`. Unix ms."""
     left: bool = False
     """Its handler has let the job wait for its children: it is this run's no more."""
 
-    def judged(self, outcome: Outcome) -> Outcome:
-        """The outcome that counts: a run that was refused what it asked for has failed, whatever it returned."""
-        if self.refused is None or outcome.ending is not Ending.RETURNED:
-            return outcome
-        error = host_error(self.refused["type"], self.refused["message"])
-        return Outcome(Ending.RAISED, error=error, retry=False)
+    place: InFlow | None = None
+    """Its place in a flow, if it is part of one."""
+    max_payload: int = 1 << 20
+    """Bytes of what it may emit at once."""
+    emits: list[Emit] = field(default_factory=list)
+    emitted: int = 0
+    emitted_bytes: int = 0
+    _ordinals: dict[str, int] | None = None
+
+    def ordinal(self, trigger: str, key: str | None) -> int:
+        """The number of an emit without a key among those of its trigger: 0, 1, …"""
+        if key is not None:
+            return 0
+        if self._ordinals is None:
+            self._ordinals = {}
+        number = self._ordinals.get(trigger, 0)
+        self._ordinals[trigger] = number + 1
+        return number

@@ -20,7 +20,9 @@ from ..config.policy import Policy, handler_policy, put_job_over
 from ..config.queues import QueueSettings
 from ..errors import BackendUnavailableError, UnknownJobTypeError
 from ..queues.admission import Admission
+from ..queues.flows import Happening, InFlow
 from ..queues.job import Claim, Job, Lease, Rate, Settlement
+from .flows import place_of, put_flow
 from .live import Live
 from .outcomes import Tries, moved, settlement, unknown_job
 from .strategies import wait_ms
@@ -222,12 +224,15 @@ class QueueWorker:
             return
         entry, policy, submit = plan
         policy = put_job_over(policy, job)
-        live = Live(job, lease, entry, policy)
+        live = Live(job, lease, entry, policy, max_payload=self.settings.max_payload)
+        if (place := place_of(job, entry)) is not None:
+            live.place = place
+            self.host.journal.happened(Happening(lease, place, "step.started", job.attempts_made + 1))
         run = live.run = Run(
             self.host.tokens.next(),
             entry.handler,
             wire_job(job, policy),
-            wire_context(job, policy),
+            wire_context(job, policy, live.place),
             self._ended,
             policy.timeout,
             job.suspect,
@@ -264,14 +269,14 @@ class QueueWorker:
         live.run = None  # a run and what hangs at it hold each other: without this each job waits for the collector
         self.running -= 1
         self.host.running_of[live.entry.name] -= 1
-        if outcome.ending is RETURNED and live.refused is None and not live.lost and not live.left:
+        if outcome.ending is RETURNED and not live.lost and not live.left:
             # What nearly always happens, as `settlement` decides it.
-            self._settle(
-                Settlement(
-                    live.lease, "completed", outcome.result, receipt=outcome.receipt, keep=self.settings.keep_completed
-                ),
-                live.job,
+            ended = Settlement(
+                live.lease, "completed", outcome.result, receipt=outcome.receipt, keep=self.settings.keep_completed
             )
+            if live.place is not None or live.emits or live.entry.settings.flow is not None:
+                put_flow(ended, live)
+            self._settle(ended, live.job)
             self._wake.set()
             if self._full:
                 self._help.set()
@@ -280,9 +285,9 @@ class QueueWorker:
             self._forget(live)  # it waits for its children, and whoever takes it next goes on
             self._wake.set()
             return
-        decided = moved(outcome, live.lease, live.delay_until, int(time.time() * 1000), self._rate) or settlement(
-            live.judged(outcome), live.job, live.lease, self._tries(live), self.settings
-        )
+        decided: Settlement | None = moved(
+            outcome, live.lease, live.delay_until, int(time.time() * 1000), self._rate
+        ) or settlement(outcome, live.job, live.lease, self._tries(live), self.settings)
         if decided is None or live.lost:
             self._forget(live)
             self.host.log.warning(
@@ -290,6 +295,7 @@ class QueueWorker:
             )
         else:
             decided.receipt = outcome.receipt
+            put_flow(decided, live)
             if decided.error is not None:
                 self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided))
             self._settle(decided, live.job)
@@ -306,7 +312,7 @@ class QueueWorker:
         )
 
     def _settle(self, decided: Settlement, job: Job) -> None:
-        self.host.settler.add(decided, job, self)
+        self.host.held.settle(decided, job, self)
 
     def settled(self, decided: Settlement, job: Job, held: bool) -> None:
         """The settlement is written, or was refused."""
@@ -409,7 +415,7 @@ def wire_job(job: Job, policy: Policy) -> dict[str, Any]:
     return told
 
 
-def wire_context(job: Job, policy: Policy) -> dict[str, Any]:
+def wire_context(job: Job, policy: Policy, place: InFlow | None = None) -> dict[str, Any]:
     """The `context` of the wire's `execute`. What is nil is left out."""
     attempt = job.attempts_made + 1
     told: dict[str, Any] = {"attempt": attempt, "idempotency_key": f"{job.queue}:{job.id}:{job.created_at}"}
@@ -417,9 +423,9 @@ def wire_context(job: Job, policy: Policy) -> dict[str, Any]:
         told["timeout_ms"] = policy.timeout
     if job.traceparent is not None:
         told["traceparent"] = job.traceparent
-    if job.flow_id is not None:
-        told["flow_id"] = job.flow_id
-        told["flow_name"] = job.flow_name
-        told["step_name"] = job.name
-        told["step_id"] = f"{job.flow_id}__{job.name}__attempt-{attempt}"
+    if place is not None:
+        told["flow_id"] = place.id
+        told["flow_name"] = place.name
+        told["step_name"] = place.step
+        told["step_id"] = f"{place.id}__{job.name}__attempt-{attempt}"
     return told

@@ -11,8 +11,10 @@ from jobhost_runtimes.services import Line
 from jobhost_sdk.errors import CallError
 
 from ..errors import BackendUnavailableError, LeaseLostError, StateTypeError
+from ..queues.flows import Happening, shown
 from ..queues.job import job_scope
 from ..queues.seam import Backend
+from .flows import Emitting
 from .journal import Journal
 from .live import Live
 
@@ -20,7 +22,6 @@ MAX_KEY = 1024
 """Bytes of a state key."""
 MAX_VALUE = 1024 * 1024
 """Bytes of a state value as JSON."""
-NO_FLOWS = "this version of jobhost does not deliver emits yet; the run fails so that no emit is lost in silence"
 
 Call = Callable[[Live, dict[str, Any]], Awaitable[Any]]
 ChildLog = Callable[[str, int, Line, Sequence[Live]], None]
@@ -36,6 +37,8 @@ class HostServices:
         scopes: Callable[[Live], Sequence[str]],
         on_child_log: ChildLog,
         on_run_log: Callable[[Live, Line], None] | None = None,
+        *,
+        emitting: Emitting,
     ) -> None:
         self._backend = backend
         self._journal = journal
@@ -49,7 +52,8 @@ class HostServices:
             "ctx.state.has": self._has,
             "ctx.state.keys": self._keys,
             "ctx.state.incr": self._incr,
-            "ctx.flow.emit": self._emit,
+            "ctx.flow.emit": emitting.emit,
+            "ctx.flow.start": emitting.start,
             "job.children": self._children,
             "job.updateData": self._update_data,
             "job.moveToDelayed": self._move_to_delayed,
@@ -82,6 +86,10 @@ class HostServices:
     def progress(self, run: Run, value: bytes) -> None:
         live: Live = run.tag
         self._journal.progress(live.lease, value)
+        if live.place is not None:
+            self._journal.happened(
+                Happening(live.lease, live.place, "step.progress", live.job.attempts_made + 1, shown("progress", value))
+            )
 
     # State --------------------------------------------------------------------------------------------------------
 
@@ -138,10 +146,6 @@ class HostServices:
         return await self._backend.state_incr(scope, self._key(params), params["by"], live.lease)
 
     # Flows and children -------------------------------------------------------------------------------------------
-
-    async def _emit(self, live: Live, params: dict[str, Any]) -> dict[str, Any]:
-        live.refused = {"type": "FlowError", "message": NO_FLOWS}
-        raise CallError(NO_FLOWS, "FlowError")
 
     async def _children(self, live: Live, params: dict[str, Any]) -> bytes:
         return await self._backend.children(live.job.queue, live.job.id)

@@ -247,13 +247,14 @@ class Delivery:
         return True
 
     def reopen(self, id: str) -> bool:
-        """Let a flow that ended, or was cancelled, run again; False if there is none."""
+        """Let a flow that ended, or was cancelled, run again, since jobs of it will; False if there is none."""
         flow = self._store.flow(id)
         if flow is None:
             return False
         if flow.status == "cancelled":
             flow.status = "failed"
         self.has(id, flow.name)
+        del self._touched[id]
         return True
 
     def finish(self) -> None:

@@ -216,6 +216,17 @@ def subscriptions_of(handler: PublishedHandler) -> list[Subscription]:
     return [Subscription(each, Subscriber(handler.name, handler.queue, joins)) for each in dict.fromkeys(subscribes)]
 
 
+def starts_of(info: Json) -> str | None:
+    """The flow that a published handler begins, if it does."""
+    flow = flow_settings(info)
+    return None if flow.get("subscribes") else flow.get("name")
+
+
+def reserved(trigger: str) -> bool:
+    """Whether a trigger is one that jobhost emits itself."""
+    return trigger.startswith((STEP, SUBFLOW, STARTS))
+
+
 def flow_settings(info: Json) -> dict[str, Any]:
     """The `flow` of a published listing."""
     try:

@@ -230,7 +230,7 @@ class Backend(Protocol):
         if it does not run."""
 
     async def reopen_flow(self, id: str) -> bool:
-        """Let a flow that has ended run again, since jobs of it will; it ends at once if none does. False if there is none."""
+        """Let a flow that has ended run again, since jobs of it will; if none does, `sweep_flows` ends it. False if there is none."""
 
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
         """Forget the state of flows that ended before `state_before`, and all of those that ended before `ended_before` (Unix

@@ -550,6 +550,7 @@ class MemoryBackend:
         return reopened
 
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
+        self._flows.look()
         gone = self._flows.sweep(ended_before)
         stale = gone if state_before is None else [*gone, *self._flows.ended(state_before)]
         for id in stale:

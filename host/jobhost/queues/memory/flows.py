@@ -197,6 +197,13 @@ class MemoryFlows:
         start = max(0, after + 1 - first)
         return events[start : start + limit]
 
+    def look(self) -> None:
+        """End running flows that have nothing left."""
+        for flow in self._flows.values():
+            if flow.status == "running":
+                self.delivery.touched(flow.id)
+        self.finish()
+
     def ended(self, before: int) -> list[str]:
         """Flows that ended before that."""
         return [flow.id for flow in self._flows.values() if flow.finished_at is not None and flow.finished_at < before]

@@ -76,6 +76,7 @@ elseif verb == 'reopen' then
   if status then
     if status == 'cancelled' then rcall('HSET', fkey(what.id), 'status', 'failed') end
     has(what.id)
+    touched = {}
     reply = 1
   end
 elseif verb == 'forget' then
