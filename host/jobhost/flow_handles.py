@@ -65,7 +65,7 @@ class FlowHandle:
         Raises FlowNotFoundError.
         """
         names: dict[tuple[str, str], str] = {}
-        async with aclosing(self._news()) as news:
+        async with aclosing(self.news()) as news:
             async for _ in news:
                 while True:
                     flow = await self._info()
@@ -80,7 +80,7 @@ class FlowHandle:
                 if flow.status != "running" and after >= flow.events:
                     return
 
-    async def _news(self) -> AsyncGenerator[None, None]:
+    async def news(self) -> AsyncGenerator[None, None]:
         """Yield once, then whenever something has happened in it, and now and then: an event may be lost."""
         heard = asyncio.Event()
 
@@ -115,7 +115,7 @@ class FlowHandle:
         Raises FlowFailedError if it failed or was cancelled, TimeoutError, FlowNotFoundError, BackendUnavailableError.
         """
         async with asyncio.timeout(None if timeout is None else milliseconds(timeout) / 1000):
-            async with aclosing(self._news()) as news:
+            async with aclosing(self.news()) as news:
                 async for _ in news:
                     flow = await self._info()
                     if flow.status == "completed":

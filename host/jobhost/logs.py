@@ -40,6 +40,7 @@ EVENTS = {
     "job.retried": "an attempt failed, and the job comes back",
     "job.stalled": "a job's host stopped renewing its lease",
     "emit.unmatched": "a run emitted what nobody subscribes to; said once for each trigger",
+    "flow.stalled": "nothing has been heard of a flow for long, and its jobs only wait",
     "lease.lost": "a run lost its job; its result is dropped",
     "backend.unavailable": "the store cannot be reached",
     "backend.available": "the store can be reached again",

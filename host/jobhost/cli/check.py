@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @bundle_option
 @json_option
 def command(store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
-    """Print everything that is wrong, once, with file, line and key: the configuration, and the handlers of every bundle.
+    """Print everything that is wrong, once, with file, line and key: the configuration, the handlers of every bundle, and their flows.
 
     Exit code 78 if the configuration is wrong, 1 if a handler is.
     """
@@ -32,11 +32,12 @@ def command(store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
 
     report = _Report()
     try:
-        catalogue = asyncio.run(_catalogue(_config(store, bundles, report)))
+        config = _config(store, bundles, report)
+        catalogue = asyncio.run(_catalogue(config))
     except ConfigurationError as error:
         report.wrong += _mistakes(error)
     else:
-        report.take(catalogue)
+        report.take(catalogue, config.flows.external)
     report.show(as_json)
     if code := report.exit_code():
         raise click.exceptions.Exit(code)
@@ -68,10 +69,15 @@ class _Report:
         self.handlers = 0
         self.bundles = 0
 
-    def take(self, catalogue: Catalogue) -> None:
+    def take(self, catalogue: Catalogue, external: Sequence[str]) -> None:
         """Two handlers of one name are a mistake of the configuration: it is what brings them together."""
+        from jobhost.flow_graph import graph_of
+
         self.wrong += map(str, catalogue.conflicts)
         self.problems += map(str, catalogue.problems)
+        graph = graph_of(catalogue.entries, external)
+        self.problems += graph.wrong
+        self.warnings += graph.noted
         self.handlers = len(catalogue.entries)
         self.bundles = len({entry.bundle for entry in catalogue.entries})
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .lazy import examples
+from .lazy import LazyGroup, examples
 from .output import print_json, print_table
 from .project import bundle_option, load_project
 from .session import Store, json_option, store_options
@@ -19,15 +19,26 @@ if TYPE_CHECKING:
     from jobhost.config.document import Config
 
 
-@click.command("handlers", epilog=examples("jobhost handlers", "jobhost handlers --json | jq -r '.[].name'"))
+@click.group(
+    "handlers",
+    cls=LazyGroup,
+    verbs={"forget": ("handlers_forget", "Forget published handlers and what they subscribe to.")},
+    invoke_without_command=True,
+    epilog=examples(
+        "jobhost handlers", "jobhost handlers --json | jq -r '.[].name'", "jobhost handlers forget old.name"
+    ),
+)
 @store_options
 @bundle_option
 @json_option
-def command(store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
     """List the handlers of this project: it starts each bundle once and asks it. Needs no queue.
 
     Where the queue can be reached, breakers that are open at running hosts are told too.
     """
+    if context.invoked_subcommand is not None:
+        return
     config = load_project(store, bundles)
 
     from jobhost.logs import printable

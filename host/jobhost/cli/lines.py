@@ -9,6 +9,8 @@ from jobhost.listings import Listing
 
 from .output import line_of
 
+LEVELS = ("debug", "info", "warning", "error")
+
 
 def log_text(line: Listing) -> str:
     """`12:00:01.250 info    #1 resizing width=80`; the number is the attempt."""

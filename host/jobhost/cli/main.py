@@ -28,6 +28,7 @@ VERBS = {
     "enqueue": ("enqueue", "Add a job to a queue."),
     "jobs": ("jobs", "Look at jobs; retry, cancel, promote, remove them."),
     "queues": ("queues", "Look at queues; pause, resume, drain, clean, remove them."),
+    "flow": ("flow", "Start flows and look at them; cancel and restart them."),
     "state": ("state", "Read and set what handlers keep."),
     "hosts": ("hosts", "List the hosts that serve queues."),
     "completion": ("completion", "Print the script that completes words in your shell."),

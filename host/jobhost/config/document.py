@@ -8,6 +8,7 @@ from typing import Any
 
 from . import units
 from .bundles import Bundle
+from .flows import Flows, State
 from .handlers import HandlerOptions
 from .queues import Queue
 from .schema import ListOf, NamedTables, Table, key, table
@@ -48,6 +49,8 @@ class Document(Table):
     queues: dict[str, Queue] = key(NamedTables(Queue), factory=dict)
     handlers: dict[str, HandlerOptions] = key(NamedTables(HandlerOptions), factory=dict)
     defaults: Queue = key(Queue, factory=Queue)
+    flows: Flows = key(Flows, factory=Flows)
+    state: State = key(State, factory=State)
     routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)
     uid_range: list[int] | None = key(_uid_range, default=None)
 

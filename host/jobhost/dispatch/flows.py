@@ -52,7 +52,7 @@ class Emitting:
         self._backend = backend
         self._grants = grants
         self._ready = ready
-        self._log = log
+        self.log = log
         self._said: set[str] = set()
 
     # What runs ask -----------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Emitting:
             if trigger not in self._said:
                 self._said.add(trigger)
                 hint = "the flow's events keep it; a handler gets it whose flow says subscribes = [TRIGGER]"
-                self._log.warning("emit.unmatched", trigger=trigger, handler=handler, hint=hint)
+                self.log.warning("emit.unmatched", trigger=trigger, handler=handler, hint=hint)
 
 
 def place_of(job: Job, entry: Entry) -> InFlow | None:

@@ -39,6 +39,7 @@ from ..registered import checked
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
+from .housekeeping import keep_house
 from .journal import Journal
 from .live import Live
 from .outcomes import brief
@@ -171,6 +172,7 @@ class Host:
         self._serve_queues(self._wanted_queues())
         self.spawn(self._heartbeats())
         self.spawn(self._hear_cancels())
+        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble))
         self.spawn(self._when_loaded())
         # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
         await self.bundles.loaded(min((spec.start_timeout for _, spec in specs), default=0.0))

@@ -151,6 +151,12 @@ class Delivery:
         """Tell of a job of a flow."""
         self._happened(self.has(place.id, place.name), type, place.step, attempt, source, data)
 
+    def tell(self, id: str, type: str, data: Json | None) -> None:
+        """An event that is of no job."""
+        flow = self._store.flow(id)
+        if flow is not None:
+            self._happened(flow, type, data=data)
+
     def ended(
         self,
         place: InFlow,

@@ -225,6 +225,9 @@ class Backend(Protocol):
     async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
         """Events above a number, in order."""
 
+    async def tell_flow(self, id: str, type: str, data: Json | None = None) -> None:
+        """Append an event to a flow, if it is there."""
+
     async def cancel_flow(self, id: str) -> bool:
         """Let a running flow end as cancelled: nothing that its jobs emit counts any more. The jobs are left to the caller. False
         if it does not run."""
@@ -233,8 +236,8 @@ class Backend(Protocol):
         """Let a flow that has ended run again, since jobs of it will; if none does, `sweep_flows` ends it. False if there is none."""
 
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
-        """Forget the state of flows that ended before `state_before`, and all of those that ended before `ended_before` (Unix
-        ms); gives how many those are. Ends flows whose jobs are gone without a word."""
+        """Forget the state of flows that ended before `state_before` (None: none), and the rest of those that ended before
+        `ended_before` (Unix ms), some at a time; gives how many those are. Ends flows whose jobs are gone without a word."""
 
     # State (design: scopes are decided by the host and arrive here as one string) ---------------------------------
 

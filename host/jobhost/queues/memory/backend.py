@@ -539,6 +539,10 @@ class MemoryBackend:
     async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
         return self._flows.events(id, after, limit)
 
+    async def tell_flow(self, id: str, type: str, data: Json | None = None) -> None:
+        self._flows.delivery.tell(id, type, data)
+        self._flows.finish()
+
     async def cancel_flow(self, id: str) -> bool:
         cancelled = self._flows.delivery.cancel(id)
         self._flows.finish()
@@ -552,7 +556,7 @@ class MemoryBackend:
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
         self._flows.look()
         gone = self._flows.sweep(ended_before)
-        stale = gone if state_before is None else [*gone, *self._flows.ended(state_before)]
+        stale = [] if state_before is None else [*gone, *self._flows.ended(state_before)]
         for id in stale:
             self._state.drop(f"flow:{id}")
         return len(gone)

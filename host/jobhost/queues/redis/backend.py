@@ -225,6 +225,9 @@ class RedisBackend:
     async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
         return await flows.events(self._store, id, after, limit)
 
+    async def tell_flow(self, id: str, type: str, data: Json | None = None) -> None:
+        await flows.tell(self._store, id, type, data)
+
     async def cancel_flow(self, id: str) -> bool:
         return await flows.cancel(self._store, id)
 

@@ -174,6 +174,11 @@ async def look(store: Store) -> None:
 # Flows ----------------------------------------------------------------------------------------------------------------
 
 
+async def tell(store: Store, id: str, type: str, data: Json | None) -> None:
+    """Append an event."""
+    await _ask(store, "tell", {"id": id, "type": type, "data": data or b""})
+
+
 async def cancel(store: Store, id: str) -> bool:
     """End a flow as cancelled."""
     return bool(await _ask(store, "cancel", {"id": id, "error": CANCELLED}))
@@ -191,7 +196,7 @@ async def sweep(store: Store, state_before: int | None, ended_before: int) -> in
     gone = [
         id.decode() for id in await store.client.call("ZRANGEBYSCORE", ended, 0, f"({ended_before}", "LIMIT", 0, SWEPT)
     ]
-    stale = list(gone)
+    stale = [] if state_before is None else list(gone)
     if state_before is not None:
         scopes = await store.client.call("SMEMBERS", store.shared("scopes"))
         with_state = [scope.decode()[5:] for scope in scopes if scope.startswith(b"flow:")]

@@ -314,6 +314,9 @@ class SqliteBackend:
     async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
         return await self._read(lambda db: flows.events(db, id, after, limit))
 
+    async def tell_flow(self, id: str, type: str, data: Json | None = None) -> None:
+        await self._write(lambda tx: tx.flows.delivery.tell(id, type, data))
+
     async def cancel_flow(self, id: str) -> bool:
         return await self._write(lambda tx: flows.cancel(tx, id))
 

@@ -175,7 +175,7 @@ def sweep(tx: Transaction, state_before: int | None, ended_before: int) -> int:
     gone = [id for (id,) in tx.execute(ended, (ended_before, SWEPT))]
     for table, column in (("flow_events", "flow"), ("flow_joins", "flow"), ("flow_failures", "flow"), ("flows", "id")):
         tx.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (json.dumps(gone),))
-    scopes = [f"flow:{id}" for id in gone]
+    scopes = [] if state_before is None else [f"flow:{id}" for id in gone]
     if state_before is not None:
         select = """SELECT scope FROM (SELECT DISTINCT scope FROM state WHERE scope >= 'flow:' AND scope < 'flow;')
         WHERE substr(scope, 6) IN (SELECT id FROM flows WHERE finished_at < ?)"""

@@ -65,6 +65,8 @@ elseif verb == 'look' then
     end
     touched[id] = true
   end
+elseif verb == 'tell' then
+  if rcall('EXISTS', fkey(what.id)) == 1 then happened(what.id, what.type, nil, 0, nil, what.data) end
 elseif verb == 'cancel' then
   if rcall('HGET', fkey(what.id), 'status') == 'running' then
     rcall('HSET', fkey(what.id), 'error', what.error)
