@@ -107,3 +107,17 @@ def test_own_venv_has_what_the_host_lacks(example: Path) -> None:
     assert "123,456,789 bytes are 117.7 MiB, 98,765 seconds are 1 day, 3 hours, 26 minutes and 5 seconds" in told
     assert "humanize: no, in " + sys.prefix in told
     assert f"jobhost: no, in {example / 'handlers' / '.venv'}" in told
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["orders"], indirect=True)
+def test_orders_are_shipped_refunded_and_declined(example: Path) -> None:
+    """F5: a flow Python -> Node -> Python with a join, and a compensation where a step fails."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    shipped, refunded, declined = told.split("the flow ")[1:4]
+    assert shipped.startswith("completed")
+    assert "order.ship    completed  {'tracking'" in shipped
+    assert refunded.startswith("failed")
+    assert "'reason': 'out of stock: book'" in refunded
+    assert "order.charge  failed     the card was declined" in declined
+    assert "order.refund" not in declined
