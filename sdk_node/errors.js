@@ -94,6 +94,9 @@ class BackendError extends CallError {}
 /** An emit was refused. */
 class FlowError extends CallError {}
 
+/** A run emits too much, or a payload, key or trigger is too long; the message names the limit. */
+class FlowLimitError extends CallError {}
+
 const CALL_ERRORS = {
   RunNotLiveError,
   UnknownMethodError,
@@ -103,6 +106,7 @@ const CALL_ERRORS = {
   LeaseLostError,
   BackendError,
   FlowError,
+  FlowLimitError,
 };
 
 /** Makes the error of a response as the wire carries it; a type that has no class here is a plain CallError. */

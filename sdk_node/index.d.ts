@@ -113,6 +113,11 @@ export interface Job<Data = any> {
   asJSON(): { [key: string]: any };
 }
 
+export type StateChange =
+  | [op: "set", key: string, value: unknown, options?: { ttl?: Duration | null }]
+  | [op: "incr", key: string, by?: number]
+  | [op: "delete", key: string];
+
 /** Durable values that outlive the run. */
 export interface State {
   /** The stored value, or `fallback` (undefined) if there is none. A stored null is null. */
@@ -125,6 +130,13 @@ export interface State {
   has(key: string): Promise<boolean>;
   /** Adds to an integer (0 if nothing is stored) and gives the sum. Atomic: two runs never lose one. */
   incr(key: string, by?: number): Promise<number>;
+  /**
+   * Stores `value` if the stored one is `expected`; true if it did. `undefined` for either means no value. Values are compared as the
+   * JSON they are written as: the members of objects have to be in the same order.
+   */
+  compareAndSet(key: string, expected: unknown, value: unknown, options?: { ttl?: Duration | null }): Promise<boolean>;
+  /** Makes up to 100 changes in one step, all or none; gives the result of each, as the single calls do. */
+  batch(changes: Iterable<StateChange>): Promise<(null | boolean | number)[]>;
   /** All keys of this scope. */
   keys(): Promise<string[]>;
   /** The state of another scope, where the bundle is granted it. */
@@ -293,6 +305,8 @@ export class LeaseLostError extends CallError {}
 export class BackendError extends CallError {}
 /** An emit was refused. */
 export class FlowError extends CallError {}
+/** A run emits too much, or a payload, key or trigger is too long; the message names the limit. */
+export class FlowLimitError extends CallError {}
 
 /** BullMQ's: the processor has moved its job to delayed. */
 export class DelayedError extends HandlerError {}

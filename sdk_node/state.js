@@ -47,6 +47,41 @@ class State {
     return this.#call("incr", key, { by });
   }
 
+  /**
+   * Stores `value` if the stored one is `expected`; true if it did. `undefined` for either means no value. Values are compared as the
+   * JSON they are written as: the members of objects have to be in the same order.
+   */
+  async compareAndSet(key, expected, value, { ttl } = {}) {
+    const label = JSON.stringify(key);
+    return this.#call("cas", key, {
+      expected: expected === undefined ? null : encodeJson(expected, `expected[${label}]`, this.#port.lenient),
+      value: value === undefined ? null : encodeJson(value, `state[${label}]`, this.#port.lenient),
+      ttl: ttl === undefined || ttl === null ? null : milliseconds(ttl),
+    });
+  }
+
+  /**
+   * Makes up to 100 changes in one step, all or none: `["set", key, value, { ttl }]`, `["incr", key, by]` or `["delete", key]`. Gives
+   * the result of each, as the single calls do.
+   */
+  async batch(changes) {
+    const ops = Array.from(changes, (change) => this.#change(...change));
+    return this.#port.call("ctx.state.batch", { ops, scope: this.#scope });
+  }
+
+  #change(op, key, value, { ttl } = {}) {
+    checkKey(key);
+    if (op === "delete") return { op, key };
+    if (op === "incr") {
+      const by = value ?? 1;
+      if (!Number.isSafeInteger(by)) throw new TypeError(`state.batch: ${by} is not an integer`);
+      return { op, key, by };
+    }
+    if (op !== "set") throw new TypeError(`state.batch: ${JSON.stringify(op)} is no change: "set", "incr" or "delete"`);
+    const json = encodeJson(value, `state[${JSON.stringify(key)}]`, this.#port.lenient);
+    return { op, key, value: json, ttl: ttl === undefined || ttl === null ? null : milliseconds(ttl) };
+  }
+
   /** All keys of the scope. */
   async keys() {
     const keys = [];

@@ -12,6 +12,8 @@ from .services import Line
 _LEVELS = {"debug", "info", "warning", "error"}
 _SOURCES = {"handler", "stdout", "stderr", "logging"}
 MAX_SAFE = 2**53 - 1
+MOST_OPS = 100
+"""Changes in one batch of state."""
 
 
 def _text(value: Any) -> bool:
@@ -34,6 +36,27 @@ def _truth(value: Any) -> bool:
     return value is None or type(value) is bool
 
 
+def _optional_json(value: Any) -> bool:
+    return value is None or is_json(value)
+
+
+def _state_ops(value: Any) -> bool:
+    return type(value) is list and 0 < len(value) <= MOST_OPS and all(map(_state_op, value))
+
+
+def _state_op(op: Any) -> bool:
+    if type(op) is not dict or not _text(op.get("key")):
+        return False
+    match op.get("op"):
+        case "set":
+            return is_json(op.get("value")) and _optional_whole(op.get("ttl"))
+        case "incr":
+            return _whole(op.get("by"))
+        case "delete":
+            return True
+    return False
+
+
 Check = Callable[[Any], bool]
 REQUESTS: dict[str, dict[str, tuple[Check, str]]] = {
     "ctx.state.get": {"key": (_text, "a string"), "scope": (_optional_text, "a string or nil")},
@@ -49,6 +72,17 @@ REQUESTS: dict[str, dict[str, tuple[Check, str]]] = {
     "ctx.state.incr": {
         "key": (_text, "a string"),
         "by": (_whole, "an integer within ±(2^53-1)"),
+        "scope": (_optional_text, "a string or nil"),
+    },
+    "ctx.state.cas": {
+        "key": (_text, "a string"),
+        "expected": (_optional_json, "JSON text or nil"),
+        "value": (_optional_json, "JSON text or nil"),
+        "ttl": (_optional_whole, "milliseconds or nil"),
+        "scope": (_optional_text, "a string or nil"),
+    },
+    "ctx.state.batch": {
+        "ops": (_state_ops, f"1 to {MOST_OPS} changes, each a set, delete or incr of a key"),
         "scope": (_optional_text, "a string or nil"),
     },
     "ctx.flow.emit": {

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from jobhost_sdk.errors import CallError
+from jobhost_sdk.errors import CallError, call_error
 
 from .answers import MAX_LOG_LINE
 from .calls import REQUESTS, log_line, params_problem
@@ -24,6 +24,13 @@ class HostSide:
         self._loop = host_loop
 
     async def _serve(self, method: str, params: dict[str, Any]) -> Any:
+        """Answer as a child is answered: with the exception of the error's own type."""
+        try:
+            return await self._answer(method, params)
+        except CallError as error:
+            raise call_error({"type": error.type, "message": str(error)}) from error
+
+    async def _answer(self, method: str, params: dict[str, Any]) -> Any:
         if self._run.ended:
             raise CallError("this run is over", "RunNotLiveError")
         if method not in REQUESTS or method not in self._services.methods:

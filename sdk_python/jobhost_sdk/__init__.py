@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         CancelledError,
         ConfigurationError,
         FlowError,
+        FlowLimitError,
         HandlerError,
         InvalidJobDataError,
         InvalidValueError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .job import Job
     from .logger import Logger
     from .services import Services
-    from .state import State, SyncState
+    from .state import MISSING, State, SyncState
 
 _HOMES = {
     "context": ("Context", "SetupContext", "SyncContext"),
@@ -44,10 +45,11 @@ _HOMES = {
     "job": ("Job",),
     "logger": ("Logger",),
     "services": ("Services",),
-    "state": ("State", "SyncState"),
+    "state": ("MISSING", "State", "SyncState"),
 }
 
 __all__ = [
+    "MISSING",
     "BackendError",
     "CallError",
     "CancelledError",
@@ -55,6 +57,7 @@ __all__ = [
     "Context",
     "Flow",
     "FlowError",
+    "FlowLimitError",
     "Handler",
     "HandlerError",
     "InvalidJobDataError",

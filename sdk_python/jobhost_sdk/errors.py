@@ -92,7 +92,7 @@ class UnknownMethodError(CallError):
 
 
 class StateLimitError(CallError):
-    """A key or a value is larger than state may hold."""
+    """A key or a value is larger than state may hold, or a scope has all the keys it may have."""
 
 
 class StateTypeError(CallError):
@@ -113,6 +113,10 @@ class BackendError(CallError):
 
 class FlowError(CallError):
     """An emit was refused."""
+
+
+class FlowLimitError(CallError):
+    """A run emits too much, or a payload, key or trigger is too long; the message names the limit."""
 
 
 def call_error(error: dict[str, Any]) -> CallError:

@@ -9,6 +9,7 @@ from .json_values import decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from .durations import Duration
@@ -40,6 +41,44 @@ class _Calls:
         if type(by) is not int:
             raise TypeError(f"incr adds an int, not {type(by).__name__}")
         return self._of_key(key, by=by)
+
+    def _of_cas(self, key: str, expected: Any, value: Any, ttl: Duration | None) -> dict[str, Any]:
+        params = self._of_set(key, None if value is MISSING else value, ttl)
+        if value is MISSING:
+            params["value"] = None
+        params["expected"] = None if expected is MISSING else encode(expected, f"expected[{key!r}]")
+        return params
+
+    def _of_batch(self, changes: Iterable[Sequence[Any]]) -> dict[str, Any]:
+        return {"ops": [self._of_change(*change) for change in changes], "scope": self._scope}
+
+    def _of_change(self, verb: str, key: str, *more: Any) -> dict[str, Any]:
+        if verb == "set" and 1 <= len(more) <= 2:
+            params = self._of_set(key, more[0], more[1] if len(more) > 1 else None)
+        elif verb == "incr" and len(more) <= 1:
+            params = self._of_incr(key, *more or (1,))
+        elif verb == "delete" and not more:
+            params = self._of_key(key)
+        else:
+            raise ValueError(
+                f"{(verb, key, *more)!r} is no change of state: write ('set', key, value[, ttl]), ('incr', key[, by]) "
+                "or ('delete', key)"
+            )
+        del params["scope"]
+        return {"op": verb, **params}
+
+
+class _Missing:
+    """The type of `MISSING`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()
+"""Stands for no value at all, which is not None, in `compare_and_set`."""
 
 
 def _or_default(stored: bytes | None, default: Any) -> Any:
@@ -89,6 +128,18 @@ class State(_Calls):
         """Add to an integer, 0 if nothing is stored, and give the sum. Atomic: two runs never lose one."""
         return await self._port.call("ctx.state.incr", self._of_incr(key, by))  # type: ignore[no-any-return]
 
+    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: Duration | None = None) -> bool:
+        """Store `value` if the stored one is `expected`; says whether it did. `MISSING` for either means no value.
+
+        Values are compared as the JSON they are written as: the members of dicts have to be in the same order.
+        """
+        return await self._port.call("ctx.state.cas", self._of_cas(key, expected, value, ttl))  # type: ignore[no-any-return]
+
+    async def batch(self, changes: Iterable[Sequence[Any]]) -> list[Any]:
+        """Make up to 100 changes in one step, all or none: `("set", key, value[, ttl])`, `("incr", key[, by])` or
+        `("delete", key)`. Gives the result of each, as the single calls do."""
+        return await self._port.call("ctx.state.batch", self._of_batch(changes))  # type: ignore[no-any-return]
+
 
 class SyncState(_Calls):
     """`State` for synchronous handlers: every call returns when the host has answered."""
@@ -132,3 +183,11 @@ class SyncState(_Calls):
     def incr(self, key: str, by: int = 1) -> int:
         """As `State.incr`."""
         return self._port.call("ctx.state.incr", self._of_incr(key, by))  # type: ignore[no-any-return]
+
+    def compare_and_set(self, key: str, expected: Any, value: Any, ttl: Duration | None = None) -> bool:
+        """As `State.compare_and_set`."""
+        return self._port.call("ctx.state.cas", self._of_cas(key, expected, value, ttl))  # type: ignore[no-any-return]
+
+    def batch(self, changes: Iterable[Sequence[Any]]) -> list[Any]:
+        """As `State.batch`."""
+        return self._port.call("ctx.state.batch", self._of_batch(changes))  # type: ignore[no-any-return]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from jobhost.errors import StateTypeError
+from jobhost.errors import LeaseLostError, StateLimitError, StateTypeError
 from jobhost.queues.job import HostInfo
 from jobhost.queues.seam import Backend
+from jobhost.queues.state_ops import MOST_KEYS, StateOp
 
 from .backends import TurnedClock, add, claim_one, lease
 
@@ -172,3 +173,60 @@ async def test_a_holder_writes_with_its_lease(backend: Backend) -> None:
     await backend.state_set("s", "k", b"1", lease=held)
     assert await backend.state_incr("s", "k", lease=held) == 2
     assert await backend.state_delete("s", "k", lease=held)
+
+
+async def test_compare_and_set_changes_only_what_was_expected(backend: Backend, other: Backend) -> None:
+    """E2: two hosts that compare and set: one wins."""
+
+    async def cas(handle: Backend, expected: bytes | None, value: bytes | None) -> object:
+        [result] = await handle.state_change("s", [StateOp("cas", "k", value, expected=expected)])
+        return result
+
+    assert await cas(backend, b"1", b"2") is False
+    assert await cas(backend, None, b'{"n":1}') is True
+    assert await cas(other, None, b"2") is False
+    assert await cas(other, b'{"n":1}', b"null") is True
+    assert await backend.state_get("s", "k") == b"null"
+    assert await cas(other, b"null", None) is True
+    assert await backend.state_get("s", "k") is None
+    assert await backend.state_scopes() == []
+
+
+async def test_many_changes_are_one_step(backend: Backend, clock: TurnedClock) -> None:
+    ops = [
+        StateOp("set", "a", b"1"),
+        StateOp("incr", "a", by=2),
+        StateOp("set", "b", b'"x"', ttl_ms=100),
+        StateOp("delete", "c"),
+        StateOp("incr", "n", by=-3),
+        StateOp("delete", "b"),
+        StateOp("cas", "a", b"9", expected=b"3"),
+    ]
+    assert await backend.state_change("s", ops) == [None, 3, None, False, -3, True, True]
+    assert (await backend.state_keys("s"))[0] == ["a", "n"]
+    assert await backend.state_get("s", "a") == b"9"
+    with pytest.raises(StateTypeError):
+        await backend.state_change("s", [StateOp("set", "a", b'"text"'), StateOp("incr", "a")])
+    assert await backend.state_get("s", "a") == b"9"
+
+
+async def test_a_batch_of_a_lost_lease_changes_nothing(backend: Backend) -> None:
+    await add(backend, "a")
+    claimed = await claim_one(backend)
+    held = lease(claimed)
+    assert await backend.state_change("s", [StateOp("set", "k", b"1")], held) == [None]
+    with pytest.raises(LeaseLostError):
+        await backend.state_change("s", [StateOp("set", "k", b"2")], held._replace(token="stale"))
+    assert await backend.state_get("s", "k") == b"1"
+
+
+async def test_a_scope_has_room_for_so_many_keys(backend: Backend) -> None:
+    """The limit is named; what is there already can be changed and removed."""
+    for start in range(0, MOST_KEYS, 1_000):
+        await backend.state_change("s", [StateOp("set", f"k{number}", b"1") for number in range(start, start + 1_000)])
+    with pytest.raises(StateLimitError, match="10,000 keys"):
+        await backend.state_set("s", "one more", b"1")
+    await backend.state_set("s", "k7", b"2")
+    assert await backend.state_delete("s", "k8")
+    await backend.state_set("s", "one more", b"1")
+    await backend.state_set("other", "k", b"1")

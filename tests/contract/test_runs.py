@@ -135,6 +135,17 @@ async def test_state_tells_missing_from_null_and_counts(serving: Hosted) -> None
     }
 
 
+async def test_state_changes_in_one_step(serving: Hosted) -> None:
+    """E2: compare and set, and batches."""
+    assert result_of(await serving.run("state_steps")) == {
+        "missing": [False, True],
+        "there": [False, True],
+        "gone": [True, False],
+        "results": [None, 5, 1, None, True, False],
+        "refused": 5,
+    }
+
+
 async def test_progress_is_kept(serving: Hosted) -> None:
     """D5: a number or an object; the last one stays."""
     job = await serving.run("progress", [10, {"done": 3, "of": 4}])

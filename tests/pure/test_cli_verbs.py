@@ -301,6 +301,31 @@ def test_state() -> None:
     assert "is not a duration" in fails(2, "state", "set", "global", "rate", "1", "--ttl", "5")
 
 
+def test_state_diff() -> None:
+    """F1: what differs between two scopes, such as those of two flows."""
+    for scope, key, value in (
+        ("flow:a", "same", "1"),
+        ("flow:b", "same", "1"),
+        ("flow:a", "x", "null"),
+        ("flow:b", "y", "2"),
+    ):
+        out("state", "set", scope, key, value)
+    out("state", "set", "flow:a", "z", '{"n": 1}')
+    out("state", "set", "flow:b", "z", '{"n": 2}')
+    assert jobhost("state", "diff", "flow:a", "flow:b").stdout.splitlines() == [
+        "- x null",
+        "+ y 2",
+        '- z {"n": 1}',
+        '+ z {"n": 2}',
+    ]
+    assert json.loads(jobhost("state", "diff", "flow:a", "flow:b", "--json").stdout)["y"] == {
+        "flow:a": None,
+        "flow:b": 2,
+    }
+    assert jobhost("state", "diff", "flow:a", "flow:b").exit_code == 1
+    assert out("state", "diff", "flow:a", "flow:a") == ""
+
+
 def test_hosts() -> None:
     """I2: every host with its queues, runs and heartbeat."""
 

@@ -165,6 +165,7 @@ class Host:
             self._child_log,
             self._on_run_log,
             emitting=self.emitting,
+            default_ttl=self.config.state.ttl if self.config.state.cleanup == "ttl" else None,
         )
         children = [spec for _, spec in specs]
         await hold(children, confined=True)

@@ -10,10 +10,11 @@ from jobhost_runtimes.run import Run
 from jobhost_runtimes.services import Line
 from jobhost_sdk.errors import CallError
 
-from ..errors import BackendUnavailableError, LeaseLostError, StateTypeError
+from ..errors import BackendUnavailableError, LeaseLostError, StateLimitError, StateTypeError
 from ..queues.flows import Happening, shown
 from ..queues.job import job_scope
 from ..queues.seam import Backend
+from ..queues.state_ops import StateOp
 from .flows import Emitting
 from .journal import Journal
 from .live import Live
@@ -39,7 +40,10 @@ class HostServices:
         on_run_log: Callable[[Live, Line], None] | None = None,
         *,
         emitting: Emitting,
+        default_ttl: int | None = None,
     ) -> None:
+        """`default_ttl`: ms for which what jobs and flows keep lives where they do not say."""
+        self._default_ttl = default_ttl
         self._backend = backend
         self._journal = journal
         self._scopes = scopes
@@ -52,6 +56,8 @@ class HostServices:
             "ctx.state.has": self._has,
             "ctx.state.keys": self._keys,
             "ctx.state.incr": self._incr,
+            "ctx.state.cas": self._cas,
+            "ctx.state.batch": self._batch,
             "ctx.flow.emit": emitting.emit,
             "ctx.flow.start": emitting.start,
             "job.children": self._children,
@@ -69,8 +75,8 @@ class HostServices:
             return await self._calls[method](live, params)
         except LeaseLostError as error:
             raise CallError(str(error), "LeaseLostError") from error
-        except StateTypeError as error:
-            raise CallError(str(error), "StateTypeError") from error
+        except (StateTypeError, StateLimitError) as error:
+            raise CallError(str(error), type(error).__name__) from error
         except BackendUnavailableError as error:
             raise CallError(str(error), "BackendError") from error
 
@@ -120,16 +126,24 @@ class HostServices:
             )
         return key
 
+    @staticmethod
+    def _check_value(key: str, value: bytes) -> None:
+        if len(value) > MAX_VALUE:
+            raise CallError(
+                f"the value of {key!r} has {len(value)} bytes; a state value has at most {MAX_VALUE}", "StateLimitError"
+            )
+
+    def _ttl(self, scope: str, asked: int | None) -> int | None:
+        """The time to live of what is written: what jobs and flows keep may have one by default."""
+        return self._default_ttl if asked is None and scope.startswith(("job:", "flow:")) else asked
+
     async def _get(self, live: Live, params: dict[str, Any]) -> bytes | None:
         return await self._backend.state_get(self._scope(live, params.get("scope")), self._key(params))
 
     async def _set(self, live: Live, params: dict[str, Any]) -> None:
         key, value, scope = self._key(params), params["value"], self._scope(live, params.get("scope"))
-        if len(value) > MAX_VALUE:
-            raise CallError(
-                f"the value of {key!r} has {len(value)} bytes; a state value has at most {MAX_VALUE}", "StateLimitError"
-            )
-        await self._backend.state_set(scope, key, value, params.get("ttl"), live.lease)
+        self._check_value(key, value)
+        await self._backend.state_set(scope, key, value, self._ttl(scope, params.get("ttl")), live.lease)
 
     async def _delete(self, live: Live, params: dict[str, Any]) -> bool:
         return await self._backend.state_delete(self._scope(live, params.get("scope")), self._key(params), live.lease)
@@ -144,6 +158,23 @@ class HostServices:
     async def _incr(self, live: Live, params: dict[str, Any]) -> int:
         scope = self._scope(live, params.get("scope"))
         return await self._backend.state_incr(scope, self._key(params), params["by"], live.lease)
+
+    async def _cas(self, live: Live, params: dict[str, Any]) -> bool:
+        key, value, scope = self._key(params), params["value"], self._scope(live, params.get("scope"))
+        if value is not None:
+            self._check_value(key, value)
+        op = StateOp("cas", key, value, self._ttl(scope, params.get("ttl")), expected=params["expected"])
+        return bool((await self._backend.state_change(scope, [op], live.lease))[0])
+
+    async def _batch(self, live: Live, params: dict[str, Any]) -> list[Any]:
+        scope = self._scope(live, params.get("scope"))
+        ops = []
+        for told in params["ops"]:
+            key, value, verb = self._key(told), told.get("value"), told["op"]
+            if verb == "set":
+                self._check_value(key, value)
+            ops.append(StateOp(verb, key, value, self._ttl(scope, told.get("ttl")), told.get("by") or 0))
+        return await self._backend.state_change(scope, ops, live.lease)
 
     # Flows and children -------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from .job import (
     Settlement,
     State,
 )
+from .state_ops import Result, StateOp
 
 
 @dataclass(slots=True, frozen=True)
@@ -253,6 +254,10 @@ class Backend(Protocol):
     async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
         """Atomic across hosts. A missing key counts as 0. Keeps the key's TTL. Raises StateTypeError if the value is no
         integer or the sum leaves ±(2^53-1)."""
+
+    async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
+        """Many changes in one step, all or none; gives the result of each. Raises LeaseLostError, StateTypeError, and
+        StateLimitError where the scope would have more than 10,000 keys, as the three above do."""
 
     async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
         """Keys in order, 1,000 a page, and the cursor of the next page."""

@@ -10,6 +10,7 @@ VERBS = {
     "list": ("state.list", "List scopes, or the keys of one."),
     "get": ("state.get", "Print a value."),
     "set": ("state.set", "Store a value."),
+    "diff": ("state.diff", "Tell what differs between two scopes."),
 }
 
 

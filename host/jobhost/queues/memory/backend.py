@@ -37,6 +37,7 @@ from ..job import (
 )
 from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
+from ..state_ops import Result, StateOp
 from .flows import MemoryFlows
 from .record import READY, Record
 from .shelf import Shelf
@@ -573,16 +574,17 @@ class MemoryBackend:
     async def state_set(
         self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
     ) -> None:
-        self._check(lease)
-        self._state.set(scope, key, value, ttl_ms)
+        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
 
     async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        self._check(lease)
-        return self._state.delete(scope, key)
+        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
 
     async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
+        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
+
+    async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
         self._check(lease)
-        return self._state.incr(scope, key, by)
+        return self._state.change(scope, ops)
 
     async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
         return self._state.keys(scope, cursor)

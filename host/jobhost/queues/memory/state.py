@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from ..clock import Clock
 from ..job import Json
-from ..outcomes import incremented
+from ..state_ops import MOST_KEYS, Result, StateOp, Value, changed, too_many
 
 PAGE = 1_000
 """Keys in one page of a listing."""
-
-Value = tuple[Json, int | None]
-"""A value and when it passes away."""
 
 
 class StateStore:
@@ -39,19 +37,20 @@ class StateStore:
         found = self._find(scope, key)
         return found[0] if found else None
 
-    def set(self, scope: str, key: str, value: Json, ttl_ms: int | None) -> None:
-        self._put(scope, key, (value, None if ttl_ms is None else self._clock() + ttl_ms))
-
-    def delete(self, scope: str, key: str) -> bool:
-        found = self._find(scope, key)
-        self._forget(scope, key)
-        return found is not None
-
-    def incr(self, scope: str, key: str, by: int) -> int:
-        found = self._find(scope, key)
-        total = incremented(found[0] if found else None, by)
-        self._put(scope, key, (b"%d" % total, found[1] if found else None))
-        return total
+    def change(self, scope: str, ops: Sequence[StateOp]) -> list[Result]:
+        """Make changes, all or none."""
+        there, results = changed(ops, lambda key: self._find(scope, key), self._clock())
+        if len(self._scopes.get(scope, ())) + len(there) > MOST_KEYS:
+            self.sweep()
+            keys = self._scopes.get(scope, {})
+            if len(keys) + sum(value is not None and key not in keys for key, value in there.items()) > MOST_KEYS:
+                raise too_many(scope)
+        for key, value in there.items():
+            if value is None:
+                self._forget(scope, key)
+            else:
+                self._put(scope, key, value)
+        return results
 
     def keys(self, scope: str, cursor: str | None) -> tuple[list[str], str | None]:
         keys = sorted(key for key, value in self._scopes.get(scope, {}).items() if self._lives(value))

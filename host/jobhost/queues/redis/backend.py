@@ -26,6 +26,7 @@ from ..job import (
     State,
 )
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
+from ..state_ops import Result, StateOp
 from . import adding, claiming, flows, listening, looking, scripts, settling, state, steering
 from .address import parse_url
 from .client import Client
@@ -245,13 +246,16 @@ class RedisBackend:
     async def state_set(
         self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
     ) -> None:
-        await state.change(self._store, scope, "set", key, value, ttl_ms, lease)
+        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
 
     async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        return bool(await state.change(self._store, scope, "delete", key, lease=lease))
+        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
 
     async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
-        return int(await state.change(self._store, scope, "incr", key, by, lease=lease))
+        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
+
+    async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
+        return await state.change(self._store, scope, ops, lease)
 
     async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
         return await state.keys(self._store, scope, cursor)

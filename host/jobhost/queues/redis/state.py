@@ -10,8 +10,10 @@ from jobhost.errors import LeaseLostError, StateTypeError
 
 from ..job import HostInfo, Json, Lease, PublishedHandler
 from ..outcomes import SAFE_INTEGER
+from ..state_ops import MOST_KEYS, Result, StateOp, too_many
 from . import flows, scripts
 from .connection import Arg
+from .flows import packed
 from .store import Store
 
 PAGE = 1_000
@@ -34,16 +36,10 @@ def _value(stored: bytes | None, now: int) -> Json | None:
     return None if until and int(until) <= now else value
 
 
-async def change(
-    store: Store,
-    scope: str,
-    verb: str,
-    key: str,
-    value: Arg = "",
-    ttl_ms: int | None = None,
-    lease: Lease | None = None,
-) -> Any:
-    """One write, fenced. Raises LeaseLostError, StateTypeError."""
+async def change(store: Store, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
+    """Changes, fenced. Raises LeaseLostError, StateTypeError, StateLimitError."""
+    if any(abs(op.by) > SAFE_INTEGER for op in ops):
+        raise _too_large()
     keys = store.keys(lease.queue) if lease is not None else None
     held = store.held.get(lease) if lease is not None else None
     names = [
@@ -58,23 +54,33 @@ async def change(
         held.ats if held is not None else "?",
         store.clock(),
         scope,
-        verb,
-        key,
-        value,
-        "" if ttl_ms is None else ttl_ms,
+        MOST_KEYS,
+        packed([[False if part is None else part for part in op] for op in ops]),
         JOB,
         JOB_TTL,
         lease.id if lease is not None else "",
     ]
-    reply = await store.run(scripts.own("state"), names, args)
-    match reply[0]:
+    word, *results = await store.run(scripts.own("state"), names, args)
+    match word:
         case b"lost":
             raise LeaseLostError("the job belongs to another host by now")
         case b"type":
             raise StateTypeError("incr needs an integer, and the stored value is none")
         case b"large":
-            raise StateTypeError(f"incr would leave the integers that JSON carries exactly, ±{SAFE_INTEGER}")
-    return reply[1] if len(reply) > 1 else None
+            raise _too_large()
+        case b"full":
+            raise too_many(scope)
+    return [_result(op, result) for op, result in zip(ops, results, strict=True)]
+
+
+def _too_large() -> StateTypeError:
+    return StateTypeError(f"incr would leave the integers that JSON carries exactly, ±{SAFE_INTEGER}")
+
+
+def _result(op: StateOp, result: Any) -> Result:
+    if op.verb == "set":
+        return None
+    return int(result) if op.verb == "incr" else bool(result)
 
 
 async def keys(store: Store, scope: str, cursor: str | None) -> tuple[list[str], str | None]:

@@ -34,6 +34,7 @@ from ..job import (
     State,
 )
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
+from ..state_ops import Result, StateOp
 from . import adding, claiming, deleting, flows, looking, settling, state, steering
 from .bell import Bell, Kind, events_in, queues_in
 from .deleting import CHUNK
@@ -334,13 +335,16 @@ class SqliteBackend:
     async def state_set(
         self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
     ) -> None:
-        await self._write(lambda tx: state.set_value(tx, scope, key, value, ttl_ms, lease))
+        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
 
     async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        return await self._write(lambda tx: state.delete_value(tx, scope, key, lease))
+        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
 
     async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
-        return await self._write(lambda tx: state.increment(tx, scope, key, by, lease))
+        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
+
+    async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
+        return await self._write(lambda tx: state.change(tx, scope, ops, lease))
 
     async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
         return await self._read(lambda db: looking.state_keys(db, scope, cursor, self._clock()))

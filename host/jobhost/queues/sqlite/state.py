@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from jobhost.errors import LeaseLostError
 
-from ..job import HostInfo, Json, Lease, PublishedHandler
-from ..outcomes import incremented
+from ..job import HostInfo, Lease, PublishedHandler
+from ..state_ops import MOST_KEYS, Result, StateOp, Value, changed, too_many
 from . import flows
 from .rows import fence
 
@@ -29,27 +29,33 @@ def _check(tx: Transaction, lease: Lease | None) -> None:
         raise LeaseLostError
 
 
-def set_value(tx: Transaction, scope: str, key: str, value: Json, ttl_ms: int | None, lease: Lease | None) -> None:
-    """Write a value."""
+def change(tx: Transaction, scope: str, ops: Sequence[StateOp], lease: Lease | None) -> list[Result]:
+    """Make changes, all or none."""
     _check(tx, lease)
-    tx.execute(_SET, (scope, key, value, None if ttl_ms is None else tx.now + ttl_ms))
+    before: dict[str, Value | None] = {}
+
+    def read(key: str) -> Value | None:
+        before[key] = found = tx.execute(_LIVE, (scope, key, tx.now)).fetchone()
+        return found  # type: ignore[no-any-return]
+
+    there, results = changed(ops, read, tx.now)
+    if new := sum(value is not None and before[key] is None for key, value in there.items()):
+        _check_room(tx, scope, new)
+    for key, value in there.items():
+        if value is None:
+            tx.execute("DELETE FROM state WHERE scope = ? AND key = ?", (scope, key))
+        else:
+            tx.execute(_SET, (scope, key, *value))
+    return results
 
 
-def delete_value(tx: Transaction, scope: str, key: str, lease: Lease | None) -> bool:
-    """Delete a value; whether there was one that had not passed away."""
-    _check(tx, lease)
-    live = tx.execute(_LIVE, (scope, key, tx.now)).fetchone()
-    tx.execute("DELETE FROM state WHERE scope = ? AND key = ?", (scope, key))
-    return live is not None
-
-
-def increment(tx: Transaction, scope: str, key: str, by: int, lease: Lease | None) -> int:
-    """Add to a value."""
-    _check(tx, lease)
-    value, expires_at = tx.execute(_LIVE, (scope, key, tx.now)).fetchone() or (None, None)
-    total = incremented(value, by)
-    tx.execute(_SET, (scope, key, b"%d" % total, expires_at))
-    return total
+def _check_room(tx: Transaction, scope: str, new: int) -> None:
+    """Raise StateLimitError if so many new keys are too many."""
+    select = (
+        "SELECT count(*) FROM (SELECT 1 FROM state WHERE scope = ? AND (expires_at IS NULL OR expires_at > ?) LIMIT ?)"
+    )
+    if tx.execute(select, (scope, tx.now, MOST_KEYS)).fetchone()[0] + new > MOST_KEYS:
+        raise too_many(scope)
 
 
 def heartbeat(tx: Transaction, host: HostInfo) -> None:
