@@ -12,7 +12,7 @@ from .calls import REQUESTS, live_run, log_line, params_problem
 from .connection import Connection
 from .json_text import is_json
 from .run import Run
-from .services import Services
+from .services import LATER, Services
 
 STRIKES = 10
 """So many unknown or malformed calls from one child, and it is taken for broken."""
@@ -54,12 +54,36 @@ class Answers:
             self._refuse(request, "InvalidParamsError", problem)
         else:
             _count(run, method)
+            if self._answered(request, run):
+                return
             size = sum(len(value) for value in params.values() if isinstance(value, bytes))
             self._hold(size)
             task = asyncio.get_running_loop().create_task(self._serve(request, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _task: self._hold(-size))
+
+    def _answered(self, request: Request, run: Run) -> bool:
+        """Answer what needs no waiting, while nothing else of this child waits: a task for each would be the dearest part of it."""
+        if self._tasks or not self._connection.taking.is_set():
+            return False
+        if run.account is not None and run.account.turn(CALLS_PER_SECOND, CALLS_AT_ONCE) > 0:
+            return False
+        try:
+            result = self._services.call_now(run, request.method, request.params)
+        except CallError as error:
+            self._refuse(request, error.type, str(error))
+            return True
+        if result is LATER:
+            return False
+        self._answer(request, result)
+        return True
+
+    def _answer(self, request: Request, result: Any) -> None:
+        try:
+            self._connection.result(request.id, result)
+        except ProtocolError as error:
+            self._refuse(request, "ProtocolError", str(error))
 
     def _hold(self, size: int) -> None:
         """Count the bytes that wait for their answer, and let the child wait while they are too many."""
@@ -86,10 +110,7 @@ class Answers:
             except CallError as error:
                 self._refuse(request, error.type, str(error))
                 return
-            try:
-                self._connection.result(request.id, result)
-            except ProtocolError as error:
-                self._refuse(request, "ProtocolError", str(error))
+            self._answer(request, result)
 
     def _refuse(self, request: Request, type: str, message: str) -> None:
         error: dict[str, Any] = {"type": type, "message": message, "stack": "", "retry": None, "data": None}

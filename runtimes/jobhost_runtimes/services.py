@@ -20,12 +20,20 @@ class Line:
     source: str = "handler"
 
 
+LATER: Any = object()
+"""What `call_now` gives where there is something to wait for."""
+
+
 class Services(Protocol):
     """Called on the host's loop. `call` may wait; `log` and `progress` never do."""
 
     @property
     def methods(self) -> Sequence[str]:
         """Names of the methods `call` answers."""
+        ...
+
+    def call_now(self, run: Run, method: str, params: dict[str, Any]) -> Any:
+        """As `call`, for what needs no waiting; `LATER` where it has to be awaited."""
         ...
 
     async def call(self, run: Run, method: str, params: dict[str, Any]) -> Any:

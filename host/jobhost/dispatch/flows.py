@@ -57,23 +57,37 @@ class Emitting:
 
     # What runs ask -----------------------------------------------------------------------------------------------
 
+    def noted(self, live: Live, params: dict[str, Any]) -> bool:
+        """Keep an emit until the end of its run; False if it is to be sent at once. Raises CallError."""
+        if params.get("immediate"):
+            return False
+        live.emits.append(self._emit_of(live, params))
+        return True
+
     async def emit(self, live: Live, params: dict[str, Any]) -> dict[str, Any]:
         """`ctx.flow.emit`. Raises CallError with FlowError or FlowLimitError."""
-        trigger, payload, key = params["trigger"], params["payload"], params["key"]
+        if not self.noted(live, params):
+            await self._send(live, self._emit_of(live, params))
+        return {}
+
+    def _emit_of(self, live: Live, params: dict[str, Any]) -> Emit:
+        trigger, key = params["trigger"], params.get("key")
         self._allow(live, trigger)
         if key is not None and len(key.encode("utf-8", "replace")) > MAX_KEY:
             raise CallError(f"the key of an emit has at most {MAX_KEY} bytes", "FlowLimitError")
-        await self._take(live, Emit(trigger, payload, key, live.ordinal(trigger, key)), bool(params["immediate"]))
-        return {}
+        return self._counted(live, Emit(trigger, params["payload"], key, live.ordinal(trigger, key)))
 
     async def start(self, live: Live, params: dict[str, Any]) -> dict[str, Any]:
         """`ctx.flow.start`: a flow under this one. Gives its id."""
-        name, payload, key = params["trigger"], params["payload"], params["key"]
+        name, payload, key = params["trigger"], params["payload"], params.get("key")
         self._grant(live, f"start:{name}")
         if not any(starts_of(one.info) == name for one in await self._backend.published()):
             raise CallError(f"no handler begins a flow {name!r}: one needs flow = {{name = {name!r}}}", "FlowError")
-        emit = Emit(name, payload, key, live.ordinal(f"start:{name}", key), starts=True)
-        await self._take(live, emit, bool(params["immediate"]))
+        emit = self._counted(live, Emit(name, payload, key, live.ordinal(f"start:{name}", key), starts=True))
+        if params.get("immediate"):
+            await self._send(live, emit)
+        else:
+            live.emits.append(emit)
         job = live.job
         return {"flow_id": started_flow(emit.id(job.queue, job.id, job.created_at))}
 
@@ -98,7 +112,9 @@ class Emitting:
             )
             raise CallError(text, "FlowError")
 
-    async def _take(self, live: Live, emit: Emit, immediate: bool) -> None:
+    @staticmethod
+    def _counted(live: Live, emit: Emit) -> Emit:
+        """An emit that is within the limits."""
         live.emitted_bytes += len(emit.payload)
         live.emitted += 1
         if live.emitted > MOST_EMITS:
@@ -111,9 +127,9 @@ class Emitting:
                 f"queue {live.job.queue!r} takes {live.max_payload:,} (max_payload)"
             )
             raise CallError(text, "FlowLimitError")
-        if not immediate:
-            live.emits.append(emit)
-            return
+        return emit
+
+    async def _send(self, live: Live, emit: Emit) -> None:
         await self._ready.wait()
         place = live.place or own_place(live.job, live.entry)
         attempt = live.job.attempts_made + 1

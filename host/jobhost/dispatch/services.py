@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from jobhost_runtimes.run import Run
-from jobhost_runtimes.services import Line
+from jobhost_runtimes.services import LATER, Line
 from jobhost_sdk.errors import CallError
 
 from ..errors import BackendUnavailableError, LeaseLostError, StateLimitError, StateTypeError
@@ -44,6 +44,7 @@ class HostServices:
     ) -> None:
         """`default_ttl`: ms for which what jobs and flows keep lives where they do not say."""
         self._default_ttl = default_ttl
+        self._emitting = emitting
         self._backend = backend
         self._journal = journal
         self._scopes = scopes
@@ -66,6 +67,12 @@ class HostServices:
             "job.moveToWaitingChildren": self._wait_for_children,
         }
         self.methods: Sequence[str] = list(self._calls)
+
+    def call_now(self, run: Run, method: str, params: dict[str, Any]) -> Any:
+        live: Live = run.tag
+        if method != "ctx.flow.emit" or live.lost:
+            return LATER
+        return {} if self._emitting.noted(live, params) else LATER
 
     async def call(self, run: Run, method: str, params: dict[str, Any]) -> Any:
         live: Live = run.tag

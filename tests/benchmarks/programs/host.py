@@ -140,7 +140,7 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
     filled = time.perf_counter()
     await fill(backend if setting["backend"] == "memory" else make_backend(setting), name, jobs)
     filled = time.perf_counter() - filled
-    host = Host(config, backend=backend, log=set_up(None, "info"))
+    host = Host(config, backend=backend, log=set_up(None, "info"), queues=["default"])
     try:
         await host.start()
         async with asyncio.timeout(PATIENCE):

@@ -151,7 +151,7 @@ class MemoryFlows:
         news, self._news = self._news, {}
         self._feed.wake(woken)
         if "flow" in self._feed.wanted:
-            self._feed.publish(Event("flow", "", one.id, one.name, self.now, one.events) for one in news.values())
+            self._feed.publish(Event("flow", "", one.id, one.name, self.now) for one in news.values())
 
     # What others ask -----------------------------------------------------------------------------------------------
 

@@ -288,6 +288,6 @@ async def _load_scripts(connection: Connection) -> None:
     """Make the server know the scripts of the hot path: transactions call them by their name alone."""
     texts = [scripts.bullmq(name) for name in USED] + [scripts.adding(name) for name in ADDING]
     texts += [scripts.adding_in_flow(name) for name in ADDING]
-    texts += [scripts.ending_in_flow(), scripts.asking_flows()]
+    texts += [scripts.finishing_many(), scripts.ending_in_flow(), scripts.asking_flows()]
     texts += [*scripts.all_own(), scripts.failing(), scripts.handing_back()]
     await asyncio.gather(*(connection.call("SCRIPT", "LOAD", script.text) for script in texts))

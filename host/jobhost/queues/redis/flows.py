@@ -23,12 +23,12 @@ from ..flows import (
     NewFlow,
     subscriptions_of,
 )
-from ..job import Job, Json, Lease, NewJob, PublishedHandler
+from ..job import Job, Json, Lease, NewJob, PublishedHandler, Settlement
 from ..outcomes import CANCELLED
 from . import looking, scripts
 from .connection import Arg
 from .jobs import own
-from .store import Store
+from .store import Held, Store
 
 SWEPT = 200
 """Flows that one step forgets or looks at."""
@@ -60,19 +60,21 @@ def told_emits(emits: Sequence[Emit], job: Job) -> list[list[Any]]:
     return told
 
 
-def told_end(
-    place: InFlow, job: Job, attempt: int, emits: Sequence[Emit], result: Json | None, error: Json | None, failed: bool
-) -> bytes:
-    """The end of a job as `ended` of flow.lua takes it."""
+def told_end(held: Held, one: Settlement, place: InFlow) -> bytes:
+    """The end of a job as `ended` of flow.lua takes it. Its flow is put into its fields."""
+    job = held.job
+    new = not held.is_member
+    ours_in(held.fields, place)
     return packed(
         {
             "place": told_place(place),
             "source": {"queue": job.queue, "id": job.id},
-            "attempt": attempt,
-            "emits": told_emits(emits, job),
-            "result": result or b"",
-            "error": error or b"null",
-            "failed": failed,
+            "new": new,
+            "attempt": job.attempts_made + 1,
+            "emits": told_emits(one.emits, job),
+            "result": one.result or b"",
+            "error": one.error or b"null",
+            "failed": one.to == "failed",
         }
     )
 
@@ -108,25 +110,32 @@ async def emit(store: Store, lease: Lease, place: InFlow, attempt: int, emits: S
     held = store.held.get(lease)
     if held is None:
         raise LeaseLostError
+    ours = None if held.is_member else ours_in(held.fields, place)
     what = {
         "lease": {"queue": lease.queue, "id": lease.id, "token": lease.token, "ats": held.ats},
         "place": told_place(place),
         "source": {"queue": lease.queue, "id": lease.id},
         "attempt": attempt,
-        "ours": ours_in(held.fields, place) or False,
+        "ours": ours or False,
         "emits": told_emits(emits, held.job),
     }
     reply = await _ask(store, "emit", what)
     if not isinstance(reply, list):
         raise LeaseLostError
+    held.joined = True
     return [trigger.decode() for trigger in reply]
 
 
 async def happened(store: Store, happenings: Sequence[Happening]) -> None:
     """Keep events of runs."""
     what = []
+    new = []
     for one in happenings:
         held = store.held.get(one.lease)
+        ours = None
+        if held is not None and not held.is_member:
+            ours = ours_in(held.fields, one.place)
+            new.append(held)
         what.append(
             {
                 "place": told_place(one.place),
@@ -134,10 +143,12 @@ async def happened(store: Store, happenings: Sequence[Happening]) -> None:
                 "type": one.type,
                 "attempt": one.attempt,
                 "data": one.data or b"",
-                "ours": (ours_in(held.fields, one.place) if held is not None else None) or False,
+                "ours": ours or False,
             }
         )
     await _ask(store, "happened", what)
+    for held in new:
+        held.joined = True
 
 
 def told_member(new: NewJob) -> bytes:
@@ -217,21 +228,25 @@ async def info(store: Store, id: str) -> FlowInfo | None:
 
 async def _infos(store: Store, ids: Sequence[str]) -> list[FlowInfo | None]:
     found: list[FlowInfo | None] = []
-    for id, flat in zip(ids, await store.client.calls([("HGETALL", _key(store, id)) for id in ids]), strict=True):
+    asks: list[tuple[str, str]] = []
+    for id in ids:
+        asks += [("HGETALL", _key(store, id)), ("LLEN", _key(store, id, ":events"))]
+    replies = await store.client.calls(asks)
+    for id, flat, length in zip(ids, replies[::2], replies[1::2], strict=True):
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         if b"status" not in fields:
             found.append(None)
             continue
-        found.append(_flow(id, fields))
+        found.append(_flow(id, fields, length))
     return found
 
 
-def _flow(id: str, fields: dict[bytes, bytes]) -> FlowInfo:
-    name, parent = (fields[key].decode("utf-8", "replace") if key in fields else None for key in (b"name", b"parent"))
+def _flow(id: str, fields: dict[bytes, bytes], length: int) -> FlowInfo:
+    name, parent = (fields[key].decode("utf-8", "replace") or None for key in (b"name", b"parent"))
     status: FlowStatus = fields[b"status"].decode()  # type: ignore[assignment]
     finished = int(fields[b"finished"]) if b"finished" in fields else None
-    flow = FlowInfo(id, name, status, int(fields[b"started"]), finished, parent, int(fields[b"n"]))
-    flow.data, flow.error = fields.get(b"data"), fields.get(b"error")
+    flow = FlowInfo(id, name, status, int(fields[b"started"]), finished, parent, length + int(fields.get(b"cut", 0)))
+    flow.data, flow.error = fields.get(b"data") or None, fields.get(b"error")
     return flow
 
 
@@ -268,30 +283,25 @@ async def children(store: Store, id: str) -> list[FlowInfo]:
 
 async def jobs(store: Store, id: str) -> list[Job]:
     """Give its jobs."""
-    members = await store.client.call("ZRANGE", _key(store, id, ":jobs"), 0, -1)
+    members = await store.client.call("LRANGE", _key(store, id, ":jobs"), 0, -1)
     places = [tuple(member.decode().split("\0", 1)) for member in members]
     return await looking.some(store, places)
 
 
 async def events(store: Store, id: str, after: int, limit: int) -> list[FlowEvent]:
     """Give events above a number."""
-    name, entries = await store.client.calls(
-        [
-            ("HGET", _key(store, id), "name"),
-            ("XRANGE", _key(store, id, ":events"), f"({after}-0" if after else "-", "+", "COUNT", limit),
-        ]
-    )
-    return [_event(id, name.decode() if name else None, *entry) for entry in entries]
+    name, cut = await store.client.call("HMGET", _key(store, id), "name", "cut")
+    first = int(cut or 0) + 1
+    start = max(0, after + 1 - first)
+    entries = await store.client.call("LRANGE", _key(store, id, ":events"), start, start + limit - 1)
+    told = (name or b"").decode("utf-8", "replace") or None
+    return [_event(id, told, first + start + index, entry) for index, entry in enumerate(entries)]
 
 
-def _event(flow: str, name: str | None, number: bytes, flat: Sequence[bytes]) -> FlowEvent:
-    fields = {key.decode(): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
-    texts = {key: fields[key].decode("utf-8", "replace") or None for key in ("step", "queue", "job")}
-    n, ts, attempt = int(number.partition(b"-")[0]), int(fields["ts"]), int(fields["attempt"])
-    data = fields["data"] or None
-    return FlowEvent(
-        flow, name, n, ts, fields["type"].decode(), texts["step"], attempt, texts["queue"], texts["job"], data
-    )
+def _event(flow: str, name: str | None, n: int, entry: bytes) -> FlowEvent:
+    ts, type, step, attempt, queue, job, data = msgpack.unpackb(entry, raw=True)
+    texts = [part.decode("utf-8", "replace") or None for part in (step, queue, job)]
+    return FlowEvent(flow, name, n, int(ts), type.decode(), texts[0], int(attempt), texts[1], texts[2], data or None)
 
 
 # Subscriptions --------------------------------------------------------------------------------------------------------

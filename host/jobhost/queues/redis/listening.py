@@ -124,8 +124,8 @@ async def flows(store: Store) -> AsyncIterator[Event]:
     """Flows in which something has happened, by any process."""
     async with aclosing(_messages(store, "flow")) as messages:
         async for message in messages:
-            number, _, id = message.decode().partition(":")
-            yield Event("flow", "", id, None, store.clock(), int(number))
+            for id in json.loads(message):
+                yield Event("flow", "", id, None, store.clock())
 
 
 async def _messages(store: Store, channel: str) -> AsyncGenerator[bytes, None]:

@@ -119,6 +119,13 @@ return unmatched
 
 
 @cache
+def finishing_many() -> Script:
+    """Many plain completed jobs at once, those of flows too: see `lua/parts/finish.lua`."""
+    text = _inside("add_job", adding("addStandardJob")) + _flows("flow") + _flows("finish")
+    return _script("finish", text, 8)
+
+
+@cache
 def adding_in_flow(name: str) -> Script:
     """As `adding`, of a job that belongs to a flow. ARGV: as there, then the prefix, the time (ms) and `{flow, name, queue, id}`."""
     theirs = adding(name)

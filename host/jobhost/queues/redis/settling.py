@@ -81,7 +81,7 @@ async def _end_all(store: Store, decided: Sequence[Settlement], now: int) -> lis
 
 def _plain_keep(store: Store, one: Settlement) -> str | None:
     """`1` or `0` for a completed job that is kept for ever or not at all and changes nothing else; None for any other."""
-    if one.to != "completed" or one.flow is not None:
+    if one.to != "completed":
         return None
     held = store.held.get(one.lease)
     keep = keep_jobs(None if held is None else options(held.fields).get("removeOnComplete"), one.keep)
@@ -93,12 +93,17 @@ def _finishing_many(
 ) -> Call:
     keys = store.keys(decided[run[0]].lease.queue)
     names = [keys.active, keys.stalled, keys.events, keys.meta, keys.completed, keys.metrics_completed]
-    args: list[Arg] = [keys.base, now, METRICS_POINTS]
+    args: list[Arg] = [keys.base, now, METRICS_POINTS, store.prefix]
     for index in run:
         one = decided[index]
+        held = store.held.get(one.lease)
+        place = one.flow or (flow_of(held.job) if held is not None else None)
+        flow = b""
+        if place is not None and held is not None:
+            flow = flows.told_end(held, one, place)
         ours = _receipt_alone(store, one)
-        args += [one.lease.id, one.lease.token, keeps[index] or "1", one.result or b"null", ours]
-    return scripts.own("finish"), [*names, keys.wait, keys.prioritized], args
+        args += [one.lease.id, one.lease.token, keeps[index] or "1", one.result or b"null", ours, flow]
+    return scripts.finishing_many(), [*names, keys.wait, keys.prioritized], args
 
 
 def _receipt_alone(store: Store, one: Settlement) -> bytes:
@@ -134,9 +139,9 @@ def ending(store: Store, one: Settlement, now: int) -> Call:
     held = store.held.get(one.lease)
     place = one.flow or (flow_of(held.job) if held is not None else None)
     if place is not None and held is not None:
-        flows.ours_in(held.fields, place)
         if one.to in ("completed", "failed"):
             return _ending_in_flow(store, keys, held, one, place, now)
+        flows.ours_in(held.fields, place)
     if one.to == "failed" and (one.dead_letter is not None or not one.attempt_used):
         return _failing(store, keys, held, one, now)
     if one.to in ("completed", "failed"):
@@ -171,10 +176,7 @@ def _failing(store: Store, keys: Keys, held: Held | None, one: Settlement, now: 
 
 
 def _ending_in_flow(store: Store, keys: Keys, held: Held, one: Settlement, place: InFlow, now: int) -> Call:
-    attempt = held.job.attempts_made + 1
-    failed = one.to == "failed"
-    ended = flows.told_end(place, held.job, attempt, one.emits, one.result, one.error, failed)
-    return _failing(store, keys, held, one, now, [store.prefix, now, ended])
+    return _failing(store, keys, held, one, now, [store.prefix, now, flows.told_end(held, one, place)])
 
 
 def _finishing(keys: Keys, held: Held | None, one: Settlement, now: int) -> Call:
@@ -342,9 +344,8 @@ async def log(store: Store, lines: Sequence[tuple[Lease, LogLine]]) -> None:
     calls: list[Call] = []
     for (queue, id), some in by_job.items():
         keys = store.keys(queue)
-        both: list[Arg] = []
-        for line in some:
-            both += [bullmq_line(line).encode("utf-8", "replace"), line_fields(line)]
+        both: list[Arg] = [bullmq_line(line).encode("utf-8", "replace") for line in some]
+        both += [line_fields(line) for line in some]
         names = [keys.job(id), keys.logs(id), keys.lines(id), keys.own(f"line-count:{id}")]
-        calls.append((scripts.own("log"), names, [LOG_LINES, LINES_TTL, *both]))
+        calls.append((scripts.own("log"), names, [LOG_LINES, LINES_TTL, len(some), *both]))
     await store.run_all(calls)

@@ -112,7 +112,6 @@ async def forget_jobs(store: Store, jobs: list[Job]) -> None:
         scope = job_scope(job.queue, job.id, job.created_at)
         commands += [
             ("DEL", keys.lines(job.id), keys.own(f"line-count:{job.id}"), store.shared(f"state:{scope}")),
-            ("DEL", keys.own(f"emitted:{job.id}")),
             ("SREM", store.shared("scopes"), scope),
             ("HDEL", keys.own("cancels"), job.id),
         ]

@@ -13,7 +13,7 @@ from jobhost.errors import BackendUnavailableError
 from ..job import Job, Lease
 from .client import REPLY_TIMEOUT, Client
 from .connection import Arg, ReplyError, error_of
-from .jobs import Fields
+from .jobs import Fields, own
 from .keys import Keys
 from .scripts import Script
 
@@ -29,6 +29,15 @@ class Held:
     job: Job
     fields: Fields
     ats: bytes
+    joined: bool | None = None
+    """Whether its flow knows it as its own; None: not looked yet."""
+
+    @property
+    def is_member(self) -> bool:
+        """Whether its flow knows it as its own."""
+        if self.joined is None:
+            self.joined = "flow_id" in own(self.fields)
+        return self.joined
 
 
 @dataclass(slots=True)
@@ -97,8 +106,15 @@ class Store:
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """Run one script."""
-        [reply] = await self.run_all([(script, keys, args)])
-        return reply
+        connection = await self.client.connection()
+        try:
+            return await self.client.reply(
+                connection.call("EVALSHA", script.sha, len(keys), *keys, *args), REPLY_TIMEOUT
+            )
+        except ReplyError as error:
+            if NO_SCRIPT not in str(error):
+                raise
+        return await self.client.call("EVAL", script.text, len(keys), *keys, *args)
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one write and give their replies in order. Raises the first error, once all have been run."""

@@ -29,10 +29,9 @@ _FLOW = "id, name, status, started_at, finished_at, parent, events, data, error"
 _CODES = {status: code for code, status in enumerate(FLOW_STATUSES)}
 _READ = f"SELECT {_FLOW} FROM flows WHERE id = ?"
 _WRITE = f"INSERT OR REPLACE INTO flows ({_FLOW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_COUNT = "UPDATE flows SET events = ? WHERE id = ?"
-_EVENT = "INSERT INTO flow_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_LIVES = """SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_in_flow WHERE flow_id = ?1 AND finished_at IS NULL)
-OR EXISTS (SELECT 1 FROM flows INDEXED BY flows_under WHERE parent = ?1 AND status = 0)"""
+_EVENTS = "INSERT INTO flow_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LIVES = "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_in_flow WHERE flow_id = ? AND finished_at IS NULL)"
+_RUNNING_UNDER = "SELECT id FROM flows INDEXED BY flows_under WHERE parent = ? AND status = 0"
 _UNMET = """SELECT DISTINCT j.handler FROM flow_joins j WHERE j.flow = ?1 AND EXISTS (SELECT 1 FROM subscriptions s
 WHERE s.handler = j.handler AND s.joins IS NOT NULL AND s.trigger NOT IN
 (SELECT k.trigger FROM flow_joins k WHERE k.flow = ?1 AND k.handler = j.handler AND k.key = j.key)) ORDER BY j.handler"""
@@ -49,13 +48,17 @@ class JobRef(NamedTuple):
 
 
 class Flows:
-    """The flows of one commit. A flow's row is read once and, but for its start and its end, written once."""
+    """The flows of one commit. A flow's row is read once and written once, and all events are written together: what a commit costs
+    is its statements."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self._execute = tx.execute
         self._flows: dict[str, FlowInfo | None] = {}
-        self._counted: dict[str, FlowInfo] = {}
+        self._changed: dict[str, FlowInfo] = {}
+        self._events: list[tuple[object, ...]] = []
+        self._fed: set[str] = set()
+        """Flows that have got a job in this commit: there is no need to ask whether they live."""
         self._subscribers: dict[str, list[Subscriber]] = {}
         self.delivery = Delivery(self)
 
@@ -70,9 +73,7 @@ class Flows:
         return self._flows[id]
 
     def keep_flow(self, flow: FlowInfo) -> None:
-        self._flows[flow.id] = flow
-        values = (flow.id, flow.name, _CODES[flow.status], flow.started_at, flow.finished_at, flow.parent)
-        self._execute(_WRITE, (*values, flow.events, flow.data, flow.error))
+        self._flows[flow.id] = self._changed[flow.id] = flow
 
     def happened(
         self,
@@ -85,8 +86,8 @@ class Flows:
         data: Json | None,
     ) -> None:
         flow.events += 1
-        self._counted[flow.id] = flow
-        self._execute(_EVENT, (flow.id, flow.events, self.now, type, step, attempt, queue, job, data))
+        self._changed[flow.id] = flow
+        self._events.append((flow.id, flow.events, self.now, type, step, attempt, queue, job, data))
 
     def subscribers(self, trigger: str) -> Sequence[Subscriber]:
         found = self._subscribers.get(trigger)
@@ -116,10 +117,19 @@ class Flows:
     def add(self, job: NewJob) -> Added:
         from .adding import add_job
 
-        return add_job(self._tx, job)
+        added = add_job(self._tx, job)
+        if added.created and job.flow_id is not None:
+            self._fed.add(job.flow_id)
+        return added
 
     def lives(self, flow: str) -> bool:
-        return bool(self._execute(_LIVES, (flow,)).fetchone()[0])
+        if flow in self._fed or self._execute(_LIVES, (flow,)).fetchone()[0]:
+            return True
+        known = [one for one in self._changed.values() if one.parent == flow]
+        if any(one.status == "running" for one in known):
+            return True
+        ended = {one.id for one in known}
+        return any(id not in ended for (id,) in self._execute(_RUNNING_UNDER, (flow,)))
 
     def failed(self, flow: str, source: Source, failed: bool) -> None:
         values = (flow, source.queue, source.id)
@@ -134,12 +144,15 @@ class Flows:
     def finish(self) -> None:
         """End flows that have nothing left, and write what is done once a commit."""
         self.delivery.finish()
-        for flow in self._counted.values():
-            self._execute(_COUNT, (flow.events, flow.id))
+        if self._events:
+            self._tx.execute_many(_EVENTS, self._events)
+        for flow in self._changed.values():
+            values = (flow.id, flow.name, _CODES[flow.status], flow.started_at, flow.finished_at, flow.parent)
+            self._execute(_WRITE, (*values, flow.events, flow.data, flow.error))
             if flow.events > EVENTS_KEPT:
                 self._execute("DELETE FROM flow_events WHERE flow = ? AND n <= ?", (flow.id, flow.events - EVENTS_KEPT))
             if "flow" in self._tx.wanted:
-                self._tx.events.append(Event("flow", "", flow.id, flow.name, self.now, flow.events))
+                self._tx.events.append(Event("flow", "", flow.id, flow.name, self.now))
 
 
 def flow_of_row(row: tuple[object, ...]) -> FlowInfo:

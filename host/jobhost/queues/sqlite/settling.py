@@ -30,6 +30,9 @@ flow_name"""
 _COMPLETE = """UPDATE jobs SET state = 4, since = ?, finished_at = ?, result = ?, error = NULL,
 attempts_made = attempts_made + ?, receipt = coalesce(?, receipt), token = NULL, cancel_requested = 0
 WHERE seq = ? AND token = ? AND queue = ?"""
+_COMPLETE_STEP = _COMPLETE.replace(
+    "SET", "SET flow_name = coalesce(flow_name, ?2), flow_id = coalesce(flow_id, ?1),", 1
+) + (" RETURNING id, created_at, attempts_made")
 _HELD = f"""SELECT {_COLUMNS} FROM jobs
 WHERE seq = ? AND token = ?"""
 _EXPIRED = f"""SELECT {_COLUMNS} FROM jobs
@@ -40,6 +43,8 @@ _FAIL = """UPDATE jobs SET state = 5, since = ?, finished_at = ?, error = ?, del
 cancel_requested = 0 WHERE seq = ?"""
 _RETURN = "UPDATE jobs SET state = ?, since = ?, error = ?, delay_until = ?, token = NULL WHERE seq = ?"
 _RENEW = "UPDATE jobs SET lease_until = ? WHERE seq = ? AND token = ? RETURNING cancel_requested"
+_LOG = """INSERT INTO logs SELECT seq, coalesce((SELECT max(n) FROM logs WHERE job = seq), 0) + 1, ?, ?, ?, ?, ?, ?
+FROM jobs WHERE queue = ? AND id = ? RETURNING job, n"""
 _DATA = "UPDATE jobs SET data = ? WHERE seq = ? AND token = ? RETURNING seq"
 _JOINS = "UPDATE jobs SET flow_id = ?, flow_name = ? WHERE seq = ? AND flow_id IS NULL"
 _PROGRESS = "UPDATE jobs SET progress = ? WHERE seq = ? AND token = ? RETURNING queue, id, name, attempts_made"
@@ -83,25 +88,22 @@ def _complete(tx: Transaction, settlement: Settlement) -> bool:
     seq, mark = fence(settlement.lease.token)
     queue, result, used = settlement.lease.queue, settlement.result, settlement.attempt_used
     values = (tx.now, tx.now, result, used, settlement.receipt, seq, mark, queue)
-    if not tx.execute(_COMPLETE, values).rowcount:
+    place = settlement.flow
+    if place is not None:
+        row = tx.execute(_COMPLETE_STEP, (place.id, place.name, *values)).fetchone()
+        if row is None:
+            return False
+        source, attempt = JobRef(queue, row[0], row[1]), row[2] + (not used)
+        ended = tx.flows.delivery.ended
+        settlement.unmatched = ended(place, source, attempt, settlement.emits, result, None, False)
+    elif not tx.execute(_COMPLETE, values).rowcount:
         return False
     tx.queue(queue).move(ACTIVE, COMPLETED)
     tx.finished(queue, COMPLETED, settlement.keep)
-    if settlement.flow is not None:
-        _flow_completed(tx, seq, settlement, settlement.flow)
     if "completed" in tx.wanted:
         (row,) = tx.execute("SELECT id, name, attempts_made FROM jobs WHERE seq = ?", (seq,))
         tx.emit("completed", queue, row[0], row[1], row[2] + (not used), result)
     return True
-
-
-def _flow_completed(tx: Transaction, seq: int, settlement: Settlement, place: InFlow) -> None:
-    """Tell the flow, and let out what the run emitted."""
-    tx.execute(_JOINS, (place.id, place.name, seq))
-    row = tx.execute("SELECT queue, id, created_at, attempts_made FROM jobs WHERE seq = ?", (seq,)).fetchone()
-    source, attempt = JobRef(*row[:3]), row[3] + (not settlement.attempt_used)
-    ended = tx.flows.delivery.ended
-    settlement.unmatched = ended(place, source, attempt, settlement.emits, settlement.result, None, False)
 
 
 def _end_badly(tx: Transaction, settlement: Settlement) -> bool:
@@ -218,28 +220,14 @@ def update_data(tx: Transaction, lease: Lease, data: Json) -> None:
 
 def log(tx: Transaction, lines: Sequence[tuple[Lease, LogLine]]) -> None:
     """Keep log lines."""
-    last: dict[tuple[str, str], tuple[int, int] | None] = {}
+    last: dict[int, int] = {}
     for lease, line in lines:
-        where = (lease.queue, lease.id)
-        if where not in last:
-            last[where] = _last_line(tx, *where)
-        if there := last[where]:
-            seq, n = there[0], there[1] + 1
-            last[where] = (seq, n)
-            values = (seq, n, line.ts, line.level, line.message, line.fields, line.attempt, line.source)
-            tx.execute("INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-    for there in filter(None, last.values()):
-        if there[1] > LOG_LINES:
-            tx.execute("DELETE FROM logs WHERE job = ? AND n <= ?", (there[0], there[1] - LOG_LINES))
-
-
-def _last_line(tx: Transaction, queue: str, id: str) -> tuple[int, int] | None:
-    """The seq of a job and the number of its last line."""
-    row = tx.execute("SELECT seq FROM jobs WHERE queue = ? AND id = ?", (queue, id)).fetchone()
-    if row is None:
-        return None
-    (n,) = tx.execute("SELECT coalesce(max(n), 0) FROM logs WHERE job = ?", row).fetchone()
-    return row[0], n
+        values = (line.ts, line.level, line.message, line.fields, line.attempt, line.source, lease.queue, lease.id)
+        for seq, n in tx.execute(_LOG, values):
+            last[seq] = n
+    for seq, n in last.items():
+        if n > LOG_LINES:
+            tx.execute("DELETE FROM logs WHERE job = ? AND n <= ?", (seq, n - LOG_LINES))
 
 
 def emit(tx: Transaction, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:

@@ -20,6 +20,11 @@ HOST_KEPT_MS = 24 * 3_600_000
 
 _SET = """INSERT INTO state (scope, key, value, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"""
+_SET_FENCED = """INSERT INTO state (scope, key, value, expires_at) SELECT ?1, ?2, ?3, ?4
+WHERE EXISTS (SELECT 1 FROM jobs WHERE seq = ?5 AND token = ?6)
+AND (EXISTS (SELECT 1 FROM state WHERE scope = ?1 AND key = ?2)
+OR (SELECT count(*) FROM (SELECT 1 FROM state WHERE scope = ?1 LIMIT ?7)) < ?8)
+ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"""
 _LIVE = "SELECT value, expires_at FROM state WHERE scope = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
 
 
@@ -31,6 +36,8 @@ def _check(tx: Transaction, lease: Lease | None) -> None:
 
 def change(tx: Transaction, scope: str, ops: Sequence[StateOp], lease: Lease | None) -> list[Result]:
     """Make changes, all or none."""
+    if len(ops) == 1 and ops[0].verb == "set" and lease is not None and _set_fenced(tx, scope, ops[0], lease):
+        return [None]
     _check(tx, lease)
     before: dict[str, Value | None] = {}
 
@@ -47,6 +54,13 @@ def change(tx: Transaction, scope: str, ops: Sequence[StateOp], lease: Lease | N
         else:
             tx.execute(_SET, (scope, key, *value))
     return results
+
+
+def _set_fenced(tx: Transaction, scope: str, op: StateOp, lease: Lease) -> bool:
+    """What runs do most, in one statement: False if the lease is lost or the scope is full."""
+    until = None if op.ttl_ms is None else tx.now + op.ttl_ms
+    values = (scope, op.key, op.value, until, *fence(lease.token), MOST_KEYS, MOST_KEYS)
+    return tx.execute(_SET_FENCED, values).rowcount > 0
 
 
 def _check_room(tx: Transaction, scope: str, new: int) -> None:

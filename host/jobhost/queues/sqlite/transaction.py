@@ -53,6 +53,7 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection, now: int, wanted: Container[str]) -> None:
         self.execute = connection.execute
+        self.execute_many = connection.executemany
         self.now = now
         self.wanted = wanted
         self.events: list[Event] = []

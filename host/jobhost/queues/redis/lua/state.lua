@@ -16,10 +16,13 @@ end
 local now, most = tonumber(ARGV[3]), tonumber(ARGV[5])
 local there, order, new, results = {}, {}, 0, {'ok'}
 
+local known = {}
+
 -- The value of a key and when it ends ('' for never), or false.
 local function read(key)
   if there[key] then return there[key][1], there[key][2] end
   local stored = redis.call('HGET', KEYS[1], key)
+  known[key] = stored and true or false
   if not stored then return false, '' end
   local bar = string.find(stored, '|', 1, true)
   local till = string.sub(stored, 1, bar - 1)
@@ -30,7 +33,7 @@ end
 local function put(key, value, till)
   if not there[key] then
     order[#order + 1] = key
-    if value and redis.call('HEXISTS', KEYS[1], key) == 0 then new = new + 1 end
+    if value and not known[key] then new = new + 1 end
   end
   there[key] = {value, till}
 end
@@ -70,13 +73,13 @@ for _, key in ipairs(order) do
     redis.call('HDEL', KEYS[1], key)
   end
 end
-if kept then
+if kept and new > 0 then
   redis.call('SADD', KEYS[2], ARGV[4])
   if ARGV[1] ~= '' and string.sub(ARGV[4], 1, 4) == 'job:' then
     redis.call('HSET', KEYS[1], ARGV[7], KEYS[4])
     redis.call('EXPIRE', KEYS[1], ARGV[8])
   end
-else
+elseif not kept then
   local left = redis.call('HLEN', KEYS[1])
   if left == 1 and redis.call('HEXISTS', KEYS[1], ARGV[7]) == 1 then redis.call('DEL', KEYS[1]) left = 0 end
   if left == 0 then redis.call('SREM', KEYS[2], ARGV[4]) end

@@ -1,13 +1,15 @@
 -- What becomes of flows, as queues/delivery.py says it for the other stores. Another part of the text defines `add_job`, BullMQ's
 -- addStandardJob as a function, before this one, and what is to be done stands behind it.
--- A flow is the hash PREFIX:jh:flow:ID (name, status, started, finished, parent, n, data, error), and beside it `events` (a stream, the
--- numbers of events being its ids), `live` (what has not ended: QUEUE\0ID of jobs, \0ID of sub-flows), `jobs` (in the order they came),
--- `failed` (jobs whose failure counts), `joins` (HANDLER\0KEY\0TRIGGER -> payload), `unmet` (HANDLER\0KEY), `children`.
--- PREFIX:jh:subs:TRIGGER is a hash of handler -> [queue, joins].
+-- A flow is the hash PREFIX:jh:flow:ID (name, status, started, finished, parent, cut, data, error), and beside it `events` (a list of
+-- MessagePack, the first being number cut + 1), `live` (what has not ended: QUEUE\0ID of jobs, \0ID of sub-flows), `jobs` (in the order they
+-- came), `failed` (jobs whose failure counts), `joins` (HANDLER\0KEY\0TRIGGER -> payload), `unmet` (HANDLER\0KEY), `children`.
+-- PREFIX:jh:subs:TRIGGER is a hash of handler -> [queue, joins]. What a job has emitted is in its own hash, as `je`.
 local rcall = redis.call
 local P, now
-local EVENTS_KEPT, DATA_SHOWN, EMITTED_TTL = 100000, 65536, 604800
+local EVENTS_KEPT, DATA_SHOWN = 100000, 65536
 local touched, news = {}, {}
+-- What this step knows of flows: {status, name, parent}, and `live` if something was added. And who subscribes to triggers.
+local flows, subscribed = {}, {}
 
 local function fkey(id, part)
   local key = P .. ':jh:flow:' .. id
@@ -20,52 +22,68 @@ local function shown(name, value)
   return '{"' .. name .. '":' .. value .. '}'
 end
 
+-- Events are kept together at the end: see finish_flows.
 local function happened(id, type, step, attempt, source, data)
-  local n = rcall('HINCRBY', fkey(id), 'n', 1)
   local queue, job = '', ''
   if source and not source.flow then queue, job = source.queue, source.id end
-  rcall('XADD', fkey(id, 'events'), 'MAXLEN', '~', EVENTS_KEPT, n .. '-0', 'ts', now, 'type', type, 'step', step or '',
-    'attempt', attempt or 0, 'queue', queue, 'job', job, 'data', data or '')
-  news[id] = n
+  local some = news[id]
+  if not some then
+    some = {}
+    news[id] = some
+  end
+  some[#some + 1] = cmsgpack.pack({now, type, step or '', attempt or 0, queue, job, data or ''})
   touched[id] = true
 end
 
-local function runs(id, parent)
-  rcall('HSET', fkey(id), 'status', 'running')
-  rcall('HDEL', fkey(id), 'finished', 'error')
-  rcall('ZREM', P .. ':jh:flows:ended', id)
-  rcall('SADD', P .. ':jh:flows:running', id)
-  if parent then
-    rcall('SADD', fkey(parent, 'live'), '\0' .. id)
-    rcall('SADD', fkey(parent, 'children'), id)
+local function look_up(id)
+  local flow = flows[id]
+  if not flow then
+    local found = rcall('HMGET', fkey(id), 'status', 'name', 'parent')
+    flow = {status = found[1], name = found[2], parent = found[3]}
+    flows[id] = flow
   end
+  return flow
+end
+
+local function under(parent, id)
+  rcall('SADD', fkey(parent, 'live'), '\0' .. id)
+  rcall('SADD', fkey(parent, 'children'), id)
 end
 
 local function begin(id, name, data, parent)
-  rcall('HSET', fkey(id), 'started', now, 'n', 0)
-  if name then rcall('HSET', fkey(id), 'name', name) end
-  if data then rcall('HSET', fkey(id), 'data', data) end
-  if parent then rcall('HSET', fkey(id), 'parent', parent) end
+  flows[id] = {status = 'running', name = name or '', parent = parent or ''}
+  rcall('HSET', fkey(id), 'status', 'running', 'started', now, 'name', name or '', 'data', data or '', 'parent', parent or '')
   rcall('ZADD', P .. ':jh:flows', now, id)
-  runs(id, parent)
+  rcall('SADD', P .. ':jh:flows:running', id)
+  if parent then under(parent, id) end
   happened(id, 'flow.started', nil, 0, nil, shown('data', data))
 end
 
+-- A flow that a job belongs to: made if it is not there, running again if it had ended by itself.
 local function has(id, name)
-  local status, parent = unpack(rcall('HMGET', fkey(id), 'status', 'parent'))
+  local flow = look_up(id)
+  local status, parent = flow.status, flow.parent
   if not status then
     begin(id, name)
   elseif status == 'completed' or status == 'failed' then
-    runs(id, parent)
-    if parent then has(parent) end
+    flow.status = 'running'
+    rcall('HSET', fkey(id), 'status', 'running')
+    rcall('HDEL', fkey(id), 'finished', 'error')
+    rcall('ZREM', P .. ':jh:flows:ended', id)
+    rcall('SADD', P .. ':jh:flows:running', id)
+    if parent ~= '' then
+      under(parent, id)
+      has(parent)
+    end
   end
   touched[id] = true
 end
 
--- A job belongs to a flow and has not ended.
+-- A job belongs to a flow from now on, and has not ended.
 local function joins_flow(id, queue, job)
   rcall('SADD', fkey(id, 'live'), queue .. '\0' .. job)
-  rcall('ZADD', fkey(id, 'jobs'), 'NX', rcall('ZCARD', fkey(id, 'jobs')), queue .. '\0' .. job)
+  rcall('RPUSH', fkey(id, 'jobs'), queue .. '\0' .. job)
+  look_up(id).live = true
   touched[id] = true
 end
 
@@ -77,8 +95,8 @@ end
 local function add(id, handler, queue, job, data)
   local base = P .. ':' .. queue .. ':'
   if rcall('EXISTS', base .. job) == 0 then
-    local name = rcall('HGET', fkey(id), 'name')
-    local ours = cjson.encode({flow_id = id, flow_name = name or nil})
+    local name = look_up(id).name
+    local ours = '{"flow_id":' .. cjson.encode(id) .. (name ~= '' and ',"flow_name":' .. cjson.encode(name) or '') .. '}'
     add_job({base .. 'wait', base .. 'paused', base .. 'meta', base .. 'id', base .. 'completed', base .. 'delayed',
       base .. 'active', base .. 'events', base .. 'marker'},
       {cmsgpack.pack({base, job, handler, now}), data, cmsgpack.pack({attempts = 0, jobId = job}), now, ours})
@@ -87,10 +105,31 @@ local function add(id, handler, queue, job, data)
   return '[' .. cjson.encode(handler) .. ',' .. cjson.encode(queue) .. ',"' .. job .. '"]'
 end
 
+-- What a job has emitted before, in its own hash: gone with it.
+local function marks_of(source)
+  local key = P .. ':' .. source.queue .. ':' .. source.id
+  return {key = key, text = rcall('HGET', key, 'je') or ''}
+end
+
+local function first_emit(marks, identity)
+  local mark = string.sub(identity, 1, 20) .. ' '
+  if string.find(marks.text, mark, 1, true) then return false end
+  marks.text = marks.text .. mark
+  marks.new = true
+  return true
+end
+
+local function keep_marks(marks)
+  if marks.new and rcall('EXISTS', marks.key) == 1 then rcall('HSET', marks.key, 'je', marks.text) end
+end
+
 -- Those who get a job for a trigger, by name: {handler, queue, joins}.
 local function subscribers(trigger)
+  local found = subscribed[trigger]
+  if found then return found end
+  found = {}
+  subscribed[trigger] = found
   local flat = rcall('HGETALL', P .. ':jh:subs:' .. trigger)
-  local found = {}
   for index = 1, #flat, 2 do
     local told = cjson.decode(flat[index + 1])
     found[#found + 1] = {flat[index], told[1], told[2]}
@@ -101,7 +140,7 @@ end
 
 -- Begins a flow; whether it is new, and how many first steps it has. `first`: {handler, queue} each, or false for the published ones.
 local function start(id, name, data, parent, first)
-  if rcall('EXISTS', fkey(id)) == 1 then return 0, 0 end
+  if look_up(id).status then return 0, 0 end
   begin(id, name, data, parent)
   first = first or subscribers('start:' .. name)
   for _, each in ipairs(first) do
@@ -128,18 +167,14 @@ local function complete(id, join, key)
 end
 
 -- One emit: {id, trigger, payload, key or false, implied, starts}. False if nobody subscribes to it.
-local function emit(id, step, source, attempt, one)
+local function emit(id, step, source, attempt, one, marks)
   local identity, trigger, payload, key = one[1], one[2], one[3], one[4]
   local some = one[6] and {} or subscribers(trigger)
   if one[5] and #some == 0 then return true end
-  if not source.flow then
-    local mark = P .. ':' .. source.queue .. ':jh:emitted:' .. source.id
-    if rcall('SADD', mark, identity) == 0 then return true end
-    rcall('EXPIRE', mark, EMITTED_TTL)
-  end
+  if marks and not first_emit(marks, identity) then return true end
   local told = '"trigger":' .. cjson.encode(trigger)
   if key then told = told .. ',"key":' .. cjson.encode(key) end
-  if rcall('HGET', fkey(id), 'status') == 'cancelled' then
+  if look_up(id).status == 'cancelled' then
     happened(id, 'step.ignored', step, attempt, source, '{' .. told .. ',"reason":"the flow was cancelled"}')
     return true
   end
@@ -169,20 +204,25 @@ local function emit(id, step, source, attempt, one)
   return #some > 0
 end
 
-local function emit_all(place, source, attempt, emits)
+-- `marks`: of the source, to be kept by the caller; else they are read and kept here.
+local function emit_all(place, source, attempt, emits, marks)
   local unmatched = {}
+  if #emits == 0 then return unmatched end
+  local mine = marks or marks_of(source)
   for _, one in ipairs(emits) do
-    if not emit(place.id, place.step, source, attempt, one) then unmatched[#unmatched + 1] = one[2] end
+    if not emit(place.id, place.step, source, attempt, one, mine) then unmatched[#unmatched + 1] = one[2] end
   end
+  if not marks then keep_marks(mine) end
   return unmatched
 end
 
--- A job has ended for good. `what`: {place = {id, name, step, counts}, source = {queue, id}, attempt, emits, result, error, failed}.
-local function ended(what)
+-- A job has ended for good. `what`: {place = {id, name, step, counts}, source = {queue, id}, new, attempt, emits, result, error, failed};
+-- `new`: it belongs to the flow only now.
+local function ended(what, marks)
   local place, source = what.place, what.source
   local id = place.id
   has(id, place.name or nil)
-  rcall('ZADD', fkey(id, 'jobs'), 'NX', rcall('ZCARD', fkey(id, 'jobs')), source.queue .. '\0' .. source.id)
+  if what.new then rcall('RPUSH', fkey(id, 'jobs'), source.queue .. '\0' .. source.id) end
   if what.failed then
     happened(id, 'step.failed', place.step, what.attempt, source, shown('error', what.error))
     if place.counts then
@@ -192,12 +232,14 @@ local function ended(what)
   else
     happened(id, 'step.completed', place.step, what.attempt, source, shown('result', what.result))
   end
-  local unmatched = emit_all(place, source, what.attempt, what.emits)
-  leaves_flow(id, source.queue, source.id)
+  local unmatched = emit_all(place, source, what.attempt, what.emits, marks)
+  if not what.new then leaves_flow(id, source.queue, source.id) end
   return unmatched
 end
 
 local function end_flow(id, status)
+  local flow = look_up(id)
+  flow.status = status
   rcall('HSET', fkey(id), 'status', status, 'finished', now)
   rcall('ZADD', P .. ':jh:flows:ended', now, id)
   rcall('SREM', P .. ':jh:flows:running', id)
@@ -215,15 +257,15 @@ local function end_flow(id, status)
   else
     happened(id, 'flow.failed', nil, 0, nil, shown('error', rcall('HGET', fkey(id), 'error')))
   end
-  local parent, name = unpack(rcall('HMGET', fkey(id), 'parent', 'name'))
-  if not parent or rcall('EXISTS', fkey(parent)) == 0 then return end
+  local parent, name = flow.parent, flow.name
+  if parent == '' or not look_up(parent).status then return end
   rcall('SREM', fkey(parent, 'live'), '\0' .. id)
   touched[parent] = true
-  if rcall('HGET', fkey(parent), 'status') == 'running' then
-    local trigger = 'flow:' .. (name or '') .. (status == 'completed' and '' or ':failed')
+  if look_up(parent).status == 'running' then
+    local trigger = 'flow:' .. name .. (status == 'completed' and '' or ':failed')
     local payload = '{"flow_id":' .. cjson.encode(id) .. ',"status":"' .. status .. '"}'
     local identity = redis.sha1hex(id .. '\0' .. now .. '\0' .. trigger)
-    emit(parent, nil, {flow = true}, 0, {identity, trigger, payload, false, true, false})
+    emit(parent, nil, {flow = true}, 0, {identity, trigger, payload, false, true, false}, nil)
   end
 end
 
@@ -233,12 +275,24 @@ local function finish_flows()
     local id = next(touched)
     if not id then break end
     touched[id] = nil
-    if rcall('HGET', fkey(id), 'status') == 'running' and rcall('SCARD', fkey(id, 'live')) == 0 then
+    local flow = look_up(id)
+    if flow.status == 'running' and not flow.live and rcall('SCARD', fkey(id, 'live')) == 0 then
       end_flow(id, rcall('SCARD', fkey(id, 'failed')) > 0 and 'failed' or 'completed')
       touched[id] = nil
     end
   end
-  for id, n in pairs(news) do
-    rcall('PUBLISH', P .. ':jh:flow', n .. ':' .. id)
+  local told = {}
+  for id, some in pairs(news) do
+    local length
+    for from = 1, #some, 1000 do
+      length = rcall('RPUSH', fkey(id, 'events'), unpack(some, from, math.min(from + 999, #some)))
+    end
+    if length > EVENTS_KEPT + 1000 then
+      rcall('LTRIM', fkey(id, 'events'), -EVENTS_KEPT, -1)
+      rcall('HINCRBY', fkey(id), 'cut', length - EVENTS_KEPT)
+    end
+    told[#told + 1] = id
   end
+  news = {}
+  if #told > 0 then rcall('PUBLISH', P .. ':jh:flow', cjson.encode(told)) end
 end

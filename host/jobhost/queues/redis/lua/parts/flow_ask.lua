@@ -36,16 +36,13 @@ elseif verb == 'happened' then
       happened(one.place.id, one.type, one.place.step, one.attempt, one.source, one.data)
     end
   end
-elseif verb == 'joins' then
-  has(what.flow, what.name or nil)
-  joins_flow(what.flow, what.queue, what.id)
 elseif verb == 'again' then
   rcall('SREM', fkey(what.flow, 'failed'), what.queue .. '\0' .. what.id)
-  joins_flow(what.flow, what.queue, what.id)
+  rcall('SADD', fkey(what.flow, 'live'), what.queue .. '\0' .. what.id)
   has(what.flow, what.name or nil)
 elseif verb == 'gone' then
   for _, one in ipairs(what) do
-    if rcall('EXISTS', fkey(one.flow)) == 1 then leaves_flow(one.flow, one.queue, one.id) end
+    if look_up(one.flow).status then leaves_flow(one.flow, one.queue, one.id) end
   end
 elseif verb == 'look' then
   -- Jobs that ended or went without a word: a worker of BullMQ has them, or somebody removed them.
@@ -54,7 +51,7 @@ elseif verb == 'look' then
       local bar = string.find(member, '\0', 1, true)
       local queue, job = string.sub(member, 1, bar - 1), string.sub(member, bar + 1)
       if queue == '' then
-        if rcall('HGET', fkey(job), 'status') ~= 'running' then rcall('SREM', fkey(id, 'live'), member) end
+        if look_up(job).status ~= 'running' then rcall('SREM', fkey(id, 'live'), member) end
       else
         local facts = rcall('HMGET', P .. ':' .. queue .. ':' .. job, 'name', 'finishedOn', 'failedReason')
         if not facts[1] or facts[2] then
@@ -66,25 +63,25 @@ elseif verb == 'look' then
     touched[id] = true
   end
 elseif verb == 'tell' then
-  if rcall('EXISTS', fkey(what.id)) == 1 then happened(what.id, what.type, nil, 0, nil, what.data) end
+  if look_up(what.id).status then happened(what.id, what.type, nil, 0, nil, what.data) end
 elseif verb == 'cancel' then
-  if rcall('HGET', fkey(what.id), 'status') == 'running' then
+  if look_up(what.id).status == 'running' then
     rcall('HSET', fkey(what.id), 'error', what.error)
     end_flow(what.id, 'cancelled')
     reply = 1
   end
 elseif verb == 'reopen' then
-  local status = rcall('HGET', fkey(what.id), 'status')
-  if status then
-    if status == 'cancelled' then rcall('HSET', fkey(what.id), 'status', 'failed') end
+  local flow = look_up(what.id)
+  if flow.status then
+    if flow.status == 'cancelled' then flow.status = 'failed' end
     has(what.id)
     touched = {}
     reply = 1
   end
 elseif verb == 'forget' then
   for _, id in ipairs(what) do
-    local parent = rcall('HGET', fkey(id), 'parent')
-    if parent then rcall('SREM', fkey(parent, 'children'), id) end
+    local parent = look_up(id).parent
+    if parent and parent ~= '' then rcall('SREM', fkey(parent, 'children'), id) end
     for _, part in ipairs({'events', 'live', 'jobs', 'failed', 'joins', 'unmet', 'children'}) do rcall('DEL', fkey(id, part)) end
     rcall('DEL', fkey(id))
     rcall('ZREM', P .. ':jh:flows', id)

@@ -1,12 +1,12 @@
--- keys: 8
 -- Completes many plain jobs in one step, as so many calls of BullMQ's moveToFinished would one after the other.
 -- Plain: no parent, no children left, no deduplication, and kept for ever or not at all.
 -- KEYS: active, stalled, events, meta, completed, metrics, wait, prioritized.
--- ARGV: prefix, now (ms), minutes of metrics, then of each job its id, its token, '1' to keep it or '0', its result, and our fields
--- of it, or '' if none of them changed.
--- Gives for each 0, moveToFinished's negative number, or 1 where it is not plain: nothing was done with that one.
-local rcall = redis.call
-local prefix, now = ARGV[1], ARGV[2]
+-- ARGV: prefix of the queue, now (ms), minutes of metrics, prefix of all, then of each job its id, its token, '1' to keep it or '0', its
+-- result, our fields of it, or '' if none of them changed, and what `ended` of flow.lua takes, or '' outside of flows.
+-- Gives for each 0, moveToFinished's negative number, 1 where it is not plain (nothing was done with that one), or of a job of a flow the
+-- triggers that nobody subscribes to.
+local prefix = ARGV[1]
+P, now = ARGV[4], ARGV[2]
 local most = rcall('HGET', KEYS[4], 'opts.maxLenEvents')
 if not most then
   most = 10000
@@ -15,7 +15,7 @@ end
 rcall('XTRIM', KEYS[3], 'MAXLEN', '~', most)
 
 local locks, children = {}, {}
-for index = 4, #ARGV, 5 do
+for index = 5, #ARGV, 6 do
   local key = prefix .. ARGV[index]
   locks[#locks + 1] = key .. ':lock'
   children[#children + 1] = key .. ':dependencies'
@@ -28,9 +28,9 @@ local running = rcall('LLEN', KEYS[1])
 local done = 0
 local opened, gone, kept = {}, {}, {}
 
-local function finish(id, token, keep, result, ours, lock)
+local function finish(id, token, keep, result, ours, flow, lock)
   local key = prefix .. id
-  local facts = rcall('HMGET', key, 'parentKey', 'deid', 'name', 'atm')
+  local facts = rcall('HMGET', key, 'parentKey', 'deid', 'name', 'atm', flow ~= '' and 'je' or 'deid')
   if facts[1] or facts[2] or not facts[3] then return 1 end
   if parents and rcall('EXISTS', key .. ':dependencies', key .. ':unsuccessful') ~= 0 then return 1 end
   if lock ~= token then return lock and -6 or -2 end
@@ -38,6 +38,11 @@ local function finish(id, token, keep, result, ours, lock)
   gone[#gone + 1] = id
   if rcall('LREM', KEYS[1], -1, id) < 1 then return -3 end
   running = running - 1
+  local reply, marks = 0, nil
+  if flow ~= '' then
+    marks = {text = facts[5] or ''}
+    reply = ended(cmsgpack.unpack(flow), marks)
+  end
   if keep == '1' then
     kept[#kept + 1] = now
     kept[#kept + 1] = id
@@ -47,6 +52,7 @@ local function finish(id, token, keep, result, ours, lock)
     else
       rcall('HSET', key, 'atm', made, 'returnvalue', result, 'finishedOn', now)
     end
+    if marks and marks.new then rcall('HSET', key, 'je', marks.text) end
   else
     rcall('DEL', key, key .. ':logs', key .. ':processed', key .. ':failed')
   end
@@ -55,13 +61,14 @@ local function finish(id, token, keep, result, ours, lock)
   if running == 0 and rcall('LLEN', KEYS[7]) == 0 and rcall('ZCARD', KEYS[8]) == 0 then
     rcall('XADD', KEYS[3], '*', 'event', 'drained')
   end
-  return 0
+  return reply
 end
 
-local ended = {}
-for index = 4, #ARGV, 5 do
-  local lock = held[#ended + 1]
-  ended[#ended + 1] = finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], ARGV[index + 4], lock)
+local replies = {}
+for index = 5, #ARGV, 6 do
+  local lock = held[#replies + 1]
+  replies[#replies + 1] =
+    finish(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], ARGV[index + 4], ARGV[index + 5], lock)
 end
 
 -- What needs no order is done for all of them together.
@@ -88,4 +95,5 @@ if done > 0 then
     end
   end
 end
-return ended
+finish_flows()
+return replies
