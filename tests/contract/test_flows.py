@@ -51,7 +51,7 @@ async def serving(runtime: str, backend_kind: str, tmp_path: Path, log: Recorder
 @pytest.fixture
 async def client(serving: Hosted) -> AsyncIterator[Client]:
     with anyio.fail_after(PATIENCE):
-        await serving.host.subscribed.wait()
+        await serving.host.publisher.done.wait()
     async with Client(backend=serving.backend) as client:
         yield client
 

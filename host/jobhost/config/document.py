@@ -11,6 +11,7 @@ from .bundles import Bundle
 from .flows import Flows, State
 from .handlers import HandlerOptions
 from .queues import Queue
+from .schedules import ScheduleTable
 from .schema import ListOf, NamedTables, Table, key, table
 from .urls import checked_url
 
@@ -49,6 +50,7 @@ class Document(Table):
     queues: dict[str, Queue] = key(NamedTables(Queue), factory=dict)
     handlers: dict[str, HandlerOptions] = key(NamedTables(HandlerOptions), factory=dict)
     defaults: Queue = key(Queue, factory=Queue)
+    schedules: dict[str, ScheduleTable] = key(NamedTables(ScheduleTable), factory=dict)
     flows: Flows = key(Flows, factory=Flows)
     state: State = key(State, factory=State)
     routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)

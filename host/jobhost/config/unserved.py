@@ -16,8 +16,6 @@ from .urls import scheme_of
 _WARNED = (
     "http",
     "routes",
-    "bundles.*.emits",
-    "bundles.*.subscribes",
     "bundles.*.setup",
     "defaults.drain_delay",
     "defaults.prefix",
@@ -27,7 +25,6 @@ _WARNED = (
     "queues.*.prefix",
     "queues.*.max_age",
     "queues.*.exclusive",
-    "handlers.*.flow",
     "handlers.*.requires",
     "handlers.*.key",
 )

@@ -43,7 +43,9 @@ from .housekeeping import keep_house
 from .journal import Journal
 from .live import Live
 from .outcomes import brief
+from .publisher import Publisher
 from .queue_worker import QueueWorker
+from .scheduler import serve_schedules
 from .services import HostServices
 from .settler import Settler
 from .strategies import Strategy
@@ -52,8 +54,6 @@ HEARTBEAT = 30.0
 """Seconds between heartbeats."""
 CLAIMING = 1.0
 """Seconds that a host which stops waits for the answer to a claim."""
-PUBLISH_PAUSE = 0.5
-"""Seconds before handlers are published again after the backend could not be reached."""
 WRITING = 5.0
 """Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
 
@@ -93,10 +93,6 @@ class Host:
         self._on_run_log = on_run_log
         self.bundles = Bundles(self)
         self.workers: dict[str, QueueWorker] = {}
-        self.subscribed = asyncio.Event()
-        """Every bundle has answered or given up, and what they subscribe to is published."""
-        self._unpublished: list[PublishedHandler] = []
-        self._publishing: asyncio.Task[None] | None = None
         self.claiming = asyncio.Semaphore()
         self.asked = 0
         """Places that claims under way may fill."""
@@ -156,8 +152,9 @@ class Host:
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.journal = Journal(self.backend, self.backend_trouble)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
-        self.held = Held(self.subscribed, self.settler.add)
-        self.emitting = Emitting(self.backend, self.bundles.emits, self.subscribed, self.log)
+        self.publisher = Publisher(self)
+        self.held = Held(self.publisher.done, self.settler.add)
+        self.emitting = Emitting(self.backend, self.bundles.emits, self.publisher.done, self.log)
         services = HostServices(
             self.backend,
             self.journal,
@@ -173,6 +170,7 @@ class Host:
         self._serve_queues(self._wanted_queues())
         self.spawn(self._heartbeats())
         self.spawn(self._hear_cancels())
+        self.spawn(serve_schedules(self))
         self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble))
         self.spawn(self._when_loaded())
         # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
@@ -185,7 +183,7 @@ class Host:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
         await self.bundles.loaded()
         self.all_loaded = True
-        self._publish_soon()
+        self.publisher.publish()
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
         self._poke_all()
 
@@ -197,29 +195,8 @@ class Host:
         handlers = [
             PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
         ]
-        self._unpublished += handlers
-        self._publish_soon()
+        self.publisher.publish(handlers)
         self._poke_all()
-
-    def _publish_soon(self) -> None:
-        """Tell the others what is served and who subscribes; until that is done no emit is settled."""
-        if self._unpublished:
-            self.subscribed.clear()
-        if self._publishing is None or self._publishing.done():
-            self._publishing = self.spawn(self._publish())
-
-    async def _publish(self) -> None:
-        while self._unpublished:
-            some, self._unpublished = self._unpublished, []
-            try:
-                await self.backend.publish(some)
-            except BackendUnavailableError as error:
-                self._unpublished = some + self._unpublished
-                self.backend_trouble(error)
-                await asyncio.sleep(PUBLISH_PAUSE)
-        if self.all_loaded:
-            self.subscribed.set()
-            self.held.release()
 
     # Queues -------------------------------------------------------------------------------------------------------
 

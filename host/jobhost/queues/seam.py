@@ -32,6 +32,7 @@ from .job import (
     Settlement,
     State,
 )
+from .schedules import Fired, Firing, Schedule
 from .state_ops import Result, StateOp
 
 
@@ -239,6 +240,25 @@ class Backend(Protocol):
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
         """Forget the state of flows that ended before `state_before` (None: none), and the rest of those that ended before
         `ended_before` (Unix ms), some at a time; gives how many those are. Ends flows whose jobs are gone without a word."""
+
+    # Schedules (queues/schedules.py says what they are) ---------------------------------------------------------------
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Add a schedule, or replace the one of its id; it is stored as it is."""
+
+    async def schedule(self, id: str) -> Schedule | None: ...
+
+    async def schedules(self) -> list[Schedule]:
+        """All of them, by id."""
+
+    async def remove_schedule(self, id: str) -> bool:
+        """Delete one; the jobs that it has given are not touched. False if there is none."""
+
+    async def due_schedules(self, limit: int) -> tuple[list[Schedule], int | None]:
+        """Those that are due now, and when (Unix ms) the next one of the others comes due."""
+
+    async def fire(self, firing: Firing) -> Fired | None:
+        """Add the jobs that are due of a schedule and let it go on, in one step; None if another host was quicker."""
 
     # State (design: scopes are decided by the host and arrive here as one string) ---------------------------------
 

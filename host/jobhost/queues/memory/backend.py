@@ -36,6 +36,7 @@ from ..job import (
     job_scope,
 )
 from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
+from ..schedules import Fired, Firing, Schedule, is_over, settled
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, StateOp
 from .flows import MemoryFlows
@@ -62,6 +63,7 @@ class MemoryBackend:
         self._feed = Feed()
         self._last_seq = 0
         self._last_token = 0
+        self._schedules: dict[str, Schedule] = {}
         self._flows = MemoryFlows(clock, lambda job: self._add(job, clock()), self._feed)
 
     @classmethod
@@ -561,6 +563,39 @@ class MemoryBackend:
         for id in stale:
             self._state.drop(f"flow:{id}")
         return len(gone)
+
+    # Schedules --------------------------------------------------------------------------------------------------
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        self._schedules[schedule.id] = schedule
+
+    async def schedule(self, id: str) -> Schedule | None:
+        return self._schedules.get(id)
+
+    async def schedules(self) -> list[Schedule]:
+        return [self._schedules[id] for id in sorted(self._schedules)]
+
+    async def remove_schedule(self, id: str) -> bool:
+        return self._schedules.pop(id, None) is not None
+
+    async def due_schedules(self, limit: int) -> tuple[list[Schedule], int | None]:
+        now = self._clock()
+        by_time = sorted((one.due, one.id) for one in self._schedules.values() if one.due is not None)
+        due = [self._schedules[id] for at, id in by_time if at <= now][:limit]
+        return due, next((at for at, _ in by_time if at > now), None)
+
+    async def fire(self, firing: Firing) -> Fired | None:
+        before = self._schedules.get(firing.schedule.id)
+        if before is None or before.tick != firing.before or before.paused:
+            return None
+        last = self._find(before.queue, before.last_job) if before.last_job is not None else None
+        after, jobs, fired = settled(firing, before, last is not None and last[1].finished_at is None)
+        if is_over(after):
+            del self._schedules[after.id]
+        else:
+            self._schedules[after.id] = after
+        await self.add(jobs)
+        return fired
 
     # State ------------------------------------------------------------------------------------------------------
 

@@ -25,9 +25,10 @@ from ..job import (
     Settlement,
     State,
 )
+from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, StateOp
-from . import adding, claiming, flows, listening, looking, scripts, settling, state, steering
+from . import adding, claiming, flows, listening, looking, schedules, scripts, settling, state, steering
 from .address import parse_url
 from .client import Client
 from .connection import Connection
@@ -237,6 +238,26 @@ class RedisBackend:
 
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
         return await flows.sweep(self._store, state_before, ended_before)
+
+    # Schedules ----------------------------------------------------------------------------------------------------
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        await schedules.put(self._store, schedule)
+
+    async def schedule(self, id: str) -> Schedule | None:
+        return await schedules.one(self._store, id)
+
+    async def schedules(self) -> list[Schedule]:
+        return await schedules.all_of_them(self._store)
+
+    async def remove_schedule(self, id: str) -> bool:
+        return await schedules.remove(self._store, id)
+
+    async def due_schedules(self, limit: int) -> tuple[list[Schedule], int | None]:
+        return await schedules.due(self._store, limit)
+
+    async def fire(self, firing: Firing) -> Fired | None:
+        return await schedules.fire(self._store, firing)
 
     # State --------------------------------------------------------------------------------------------------------
 

@@ -145,6 +145,15 @@ return id
 
 
 @cache
+def firing() -> Script:
+    """The jobs that are due of a schedule: see `lua/parts/fire.lua`."""
+    text = (
+        _PART + _inside("add_plain", adding("addStandardJob")) + _inside("add_prioritized", adding("addPrioritizedJob"))
+    )
+    return _script("fire", text + _flows("fire"), 2)
+
+
+@cache
 def asking_flows() -> Script:
     """What is asked of flows beside the ends of jobs. KEYS: one under the prefix, to find the server."""
     text = _inside("add_job", adding("addStandardJob")) + _flows("flow") + _flows("flow_ask")

@@ -33,9 +33,10 @@ from ..job import (
     Settlement,
     State,
 )
+from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, StateOp
-from . import adding, claiming, deleting, flows, looking, settling, state, steering
+from . import adding, claiming, deleting, flows, looking, schedules, settling, state, steering
 from .bell import Bell, Kind, events_in, queues_in
 from .deleting import CHUNK
 from .faults import in_words
@@ -326,6 +327,26 @@ class SqliteBackend:
 
     async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
         return await self._write(lambda tx: flows.sweep(tx, state_before, ended_before))
+
+    # Schedules --------------------------------------------------------------------------------------------------
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        await self._write(lambda tx: schedules.put(tx, schedule))
+
+    async def schedule(self, id: str) -> Schedule | None:
+        return await self._read(lambda db: schedules.one(db, id))
+
+    async def schedules(self) -> list[Schedule]:
+        return await self._read(schedules.all_of_them)
+
+    async def remove_schedule(self, id: str) -> bool:
+        return await self._write(lambda tx: schedules.remove(tx, id))
+
+    async def due_schedules(self, limit: int) -> tuple[list[Schedule], int | None]:
+        return await self._read(lambda db: schedules.due(db, self._clock(), limit))
+
+    async def fire(self, firing: Firing) -> Fired | None:
+        return await self._write(lambda tx: schedules.fire(tx, firing))
 
     # State ------------------------------------------------------------------------------------------------------
 

@@ -175,7 +175,10 @@ CREATE TABLE subscriptions (
     joins TEXT,
     PRIMARY KEY (trigger, handler)
 ) WITHOUT ROWID;
-CREATE INDEX subscriptions_of ON subscriptions (handler)
+CREATE INDEX subscriptions_of ON subscriptions (handler);
+
+CREATE TABLE schedules (id TEXT PRIMARY KEY, due INTEGER, info BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX schedules_due ON schedules (due) WHERE due IS NOT NULL
 """
 """Since version 3."""
 
