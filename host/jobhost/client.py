@@ -36,6 +36,7 @@ from jobhost.queues.flows import FlowStatus, NewFlow, Subscriber, new_flow_id, s
 from jobhost.queues.job import NewJob, State
 from jobhost.queues.registry import open_backend
 from jobhost.queues.seam import Added, Backend, Cancelled
+from jobhost.schedule_client import ScheduleClient
 from jobhost.watch import JobWatch
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class Client:
             await self.backend.open()
         self.watch = JobWatch(self.backend)
         self.state = StateClient(self.backend)
+        self.schedules = ScheduleClient(
+            self.backend, self.published_queue, lambda queue, added: JobHandle(self.backend, self.watch, queue, added)
+        )
         return self
 
     async def __aexit__(self, *_error: object) -> None:

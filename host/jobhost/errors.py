@@ -61,6 +61,10 @@ class UnknownJobTypeError(JobhostError):
         self.known = sorted(known)
 
 
+class ScheduleNotFoundError(JobhostError):
+    """There is no such schedule."""
+
+
 class FlowNotFoundError(JobhostError):
     """There is no such flow."""
 

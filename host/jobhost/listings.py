@@ -12,6 +12,7 @@ from typing import Any
 
 from jobhost.queues.flows import FlowEvent, FlowInfo
 from jobhost.queues.job import HostInfo, Job, Json, LogLine, PublishedHandler, QueueInfo
+from jobhost.queues.schedules import Schedule
 
 Listing = dict[str, Any]
 
@@ -79,6 +80,34 @@ def flow_event_listing(event: FlowEvent, names: Mapping[tuple[str, str], str]) -
         "queue": event.queue,
         "job_id": event.job_id,
         "data": value(event.data),
+    }
+
+
+def schedule_listing(schedule: Schedule) -> Listing:
+    """A schedule. `next_at`: when its next job comes; None while it is paused, and once none will come."""
+    return {
+        "id": schedule.id,
+        "job": schedule.name,
+        "queue": schedule.queue,
+        "data": value(schedule.data.encode()),
+        "cron": schedule.cron,
+        "tz": schedule.tz,
+        "every": None if schedule.every_ms is None else exact_duration(schedule.every_ms),
+        "at": iso(schedule.at),
+        "overlap": schedule.overlap,
+        "catch_up": schedule.catch_up,
+        "jitter": None if not schedule.jitter_ms else exact_duration(schedule.jitter_ms),
+        "priority": schedule.priority,
+        "attempts": schedule.attempts,
+        "timeout": None if schedule.timeout_ms is None else exact_duration(schedule.timeout_ms),
+        "paused": schedule.paused,
+        "bullmq": schedule.bullmq,
+        "source": schedule.source,
+        "next_at": iso(schedule.due),
+        "last_at": iso(schedule.last_tick),
+        "last_job": schedule.last_job,
+        "runs": schedule.runs,
+        "skipped": schedule.skipped,
     }
 
 

@@ -53,7 +53,7 @@ def new_job(name: str, data: Any, queue: str, options: JobOptions) -> NewJob:
         lifo=options.get("lifo", False),
         attempts=options.get("attempts"),
         backoff=None if backoff is None else _backoff(backoff),
-        timeout_ms=None if timeout is None else _timeout_ms(timeout),
+        timeout_ms=None if timeout is None else timeout_ms(timeout),
         metadata=None if metadata is None else json_text(dict(metadata), "metadata"),
     )
     _check(job)
@@ -68,7 +68,8 @@ def json_text(given: Any, where: str) -> Json:
         raise PayloadError(str(error)) from error
 
 
-def _timeout_ms(timeout: Duration) -> int:
+def timeout_ms(timeout: Duration) -> int:
+    """Milliseconds of a limit; 0 for "none". Raises ValueError."""
     ms = 0 if timeout == "none" else milliseconds(timeout)
     if ms == 0 and timeout != "none":
         raise ValueError(f'a timeout of {timeout!r} would end every run at once: write "none" for no limit')

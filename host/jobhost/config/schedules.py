@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,6 +58,7 @@ class ScheduleTable(Table):
     attempts: int | None = key(units.count, default=None)
     timeout: int | None = key(units.timeout, default=None)
     paused: bool = key(units.flag, default=False)
+    bullmq: bool = key(units.flag, default=False)
 
     @classmethod
     def between(cls, written: Mapping[str, Any]) -> Iterator[str]:
@@ -65,7 +67,9 @@ class ScheduleTable(Table):
         try:
             every_ms = units.span(every) if every is not None else None
             at = _moment(written["at"]) if written.get("at") is not None else None
-            checked(Schedule("-", "-", cron=written.get("cron"), tz=written.get("tz"), every_ms=every_ms, at=at))
+            times = Schedule("-", "-", cron=written.get("cron"), tz=written.get("tz"), every_ms=every_ms, at=at)
+            theirs = {name: written[name] for name in ("overlap", "catch_up", "bullmq", "paused") if name in written}
+            checked(replace(times, **theirs, jitter_ms=int(bool(written.get("jitter")))))
         except (ValueError, TypeError, AttributeError) as error:
             yield str(error)
 
@@ -87,6 +91,7 @@ class ScheduleTable(Table):
             self.attempts,
             self.timeout,
             self.paused,
+            self.bullmq,
             source,
         )
 

@@ -19,6 +19,8 @@ from hashlib import sha1
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from jobhost.errors import ConfigurationError
+
 from .job import Json, NewJob
 
 Overlap = Literal["allow", "skip", "replace"]
@@ -58,6 +60,9 @@ class Schedule:
     attempts: int | None = None
     timeout_ms: int | None = None
     paused: bool = False
+    bullmq: bool = False
+    """A job scheduler of BullMQ's own, on Redis: its other workers know it, and make its next job. It has no pause, and none of the
+    three policies."""
     source: str | None = None
     """The configuration that it comes from; None: it was added by hand."""
     anchor: int = 0
@@ -82,7 +87,17 @@ class Schedule:
     @property
     def definition(self) -> tuple[Any, ...]:
         """What its author wrote: a schedule whose definition is the same goes on as it was."""
-        written = (self.name, self.queue, self.data, self.cron, self.tz, self.every_ms, self.at, self.overlap)
+        written = (
+            self.bullmq,
+            self.name,
+            self.queue,
+            self.data,
+            self.cron,
+            self.tz,
+            self.every_ms,
+            self.at,
+            self.overlap,
+        )
         return (*written, self.catch_up, self.jitter_ms, self.priority, self.attempts, self.timeout_ms)
 
 
@@ -122,6 +137,16 @@ def checked(schedule: Schedule) -> Schedule:
         raise ValueError("tz goes with cron: intervals and single times know no time zone")
     if schedule.every_ms is not None and schedule.every_ms < SHORTEST_MS:
         raise ValueError(f"every is {SHORTEST_MS} ms or more")
+    if schedule.bullmq and (
+        schedule.at is not None
+        or schedule.overlap != "allow"
+        or schedule.catch_up != "one"
+        or schedule.jitter_ms
+        or schedule.paused
+    ):
+        raise ValueError(
+            "a job scheduler of BullMQ knows cron, tz and every; no at, overlap, catch_up, jitter and pause"
+        )
     if schedule.cron is not None:
         zone_of(schedule.tz)
         _cron(schedule.cron, datetime.now(UTC))
@@ -165,6 +190,12 @@ def ticks(schedule: Schedule, after: int) -> Iterator[int]:
     for moment in _cron(schedule.cron, start):
         if (found := int(moment.timestamp() * 1000)) > after:
             yield found
+
+
+def need_ours(schedule: Schedule, store: str) -> None:
+    """Raise ConfigurationError for a job scheduler of BullMQ where there is no BullMQ."""
+    if schedule.bullmq:
+        raise ConfigurationError(f"schedule {schedule.id!r}: bullmq = true works on Redis, not on {store}")
 
 
 def begun(schedule: Schedule, now: int, before: Schedule | None = None) -> Schedule:

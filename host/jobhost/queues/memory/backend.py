@@ -36,7 +36,7 @@ from ..job import (
     job_scope,
 )
 from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
-from ..schedules import Fired, Firing, Schedule, is_over, settled
+from ..schedules import Fired, Firing, Schedule, is_over, need_ours, settled
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, StateOp
 from .flows import MemoryFlows
@@ -567,6 +567,7 @@ class MemoryBackend:
     # Schedules --------------------------------------------------------------------------------------------------
 
     async def put_schedule(self, schedule: Schedule) -> None:
+        need_ours(schedule, "memory://")
         self._schedules[schedule.id] = schedule
 
     async def schedule(self, id: str) -> Schedule | None:

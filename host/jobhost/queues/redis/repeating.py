@@ -14,9 +14,10 @@ from typing import Any
 import msgpack
 
 from ..job import Lease, LogLine
-from . import scripts, settling
-from .connection import ReplyError
-from .jobs import Fields, options
+from ..schedules import Schedule
+from . import looking, scripts, settling
+from .connection import Arg, ReplyError
+from .jobs import Fields, options, pairs
 from .store import Store
 
 
@@ -38,6 +39,61 @@ async def make_next(store: Store, lease: Lease, fields: Fields) -> None:
         await settling.log(store, [(lease, LogLine(store.clock(), "error", text, None, 0, "host"))])
 
 
+async def put(store: Store, schedule: Schedule) -> None:
+    """Make a job scheduler, or change it. Raises ValueError at what the package can't read."""
+    from bullmq.job_scheduler import JobScheduler
+
+    repeat = (
+        {"pattern": schedule.cron, "tz": schedule.tz} if schedule.cron is not None else {"every": schedule.every_ms}
+    )
+    opts: dict[str, Any] = {"priority": schedule.priority or None, "attempts": schedule.attempts}
+    given = {name: value for name, value in opts.items() if value is not None}
+    scheduler = JobScheduler(SimpleNamespace(backend=_Way(store, schedule.queue), keys=None, prefix=store.prefix))
+    data = json.loads(schedule.data)
+    await scheduler.upsertJobScheduler(
+        schedule.id, {name: value for name, value in repeat.items() if value}, schedule.name, data, given
+    )
+
+
+async def all_of_them(store: Store) -> list[Schedule]:
+    """The job schedulers of all queues."""
+    found = []
+    for queue in await looking.queue_names(store):
+        keys = store.keys(queue)
+        flat = await store.client.call("ZRANGE", keys.repeat, 0, -1, "WITHSCORES")
+        asks = [("HGETALL", f"{keys.repeat}:{id.decode()}") for id in flat[::2]]
+        for id, due, fields in zip(flat[::2], flat[1::2], await store.client.calls(asks), strict=True):
+            found.append(_schedule(queue, id.decode(), int(float(due)), pairs(fields)))
+    return found
+
+
+def _schedule(queue: str, id: str, due: int, fields: Fields) -> Schedule:
+    text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
+    every = text.get("every")
+    return Schedule(
+        id,
+        text.get("name", id),
+        queue,
+        text.get("data", "null"),
+        text.get("pattern"),
+        text.get("tz"),
+        int(every) if every else None,
+        bullmq=True,
+        tick=due,
+        runs=int(text.get("ic", 0)),
+    )
+
+
+async def remove(store: Store, id: str) -> bool:
+    """Remove a job scheduler and the job that it has made; False if no queue has one of this id."""
+    for queue in await looking.queue_names(store):
+        keys = store.keys(queue)
+        names = [keys.repeat, keys.delayed, keys.events]
+        if await store.run(scripts.bullmq("removeJobScheduler"), names, [id, keys.base]) == 0:
+            return True
+    return False
+
+
 class _Way:
     """What `JobScheduler` asks of a backend."""
 
@@ -45,14 +101,36 @@ class _Way:
         self._store = store
         self._keys = store.keys(queue)
 
+    async def addJobScheduler(  # noqa: N802 - the package's own name
+        self,
+        scheduler: str,
+        next_ms: int,
+        data: str,
+        template: dict[str, Any],
+        repeat: dict[str, Any],
+        delayed: dict[str, Any],
+        producer: str | None = None,
+    ) -> Any:
+        """Add the scheduler with its first job."""
+        keys = self._keys
+        names = [keys.repeat, keys.delayed, keys.wait, keys.paused, keys.meta, keys.prioritized, keys.marker, keys.id]
+        names += [keys.events, keys.pc, keys.active]
+        packed = [msgpack.packb(repeat), scheduler, data, _encoded(template), _encoded(delayed)]
+        args: list[Arg] = [next_ms, *packed, self._store.clock(), keys.base, ""]
+        return await self._store.run(scripts.bullmq("addJobScheduler"), names, args)
+
     async def updateJobSchedulerNextMillis(  # noqa: N802 - the package's own name
         self, scheduler: str, next_ms: int, data: str, opts: dict[str, Any], producer: str | None = None
     ) -> None:
-        from bullmq.job import optsEncodeMap
-
         keys = self._keys
         names = [keys.repeat, keys.delayed, keys.wait, keys.paused, keys.meta, keys.prioritized, keys.marker, keys.id]
         names += [keys.events, keys.pc, keys.job(producer) if producer else "", keys.active]
-        packed = msgpack.packb({optsEncodeMap.get(name, name): value for name, value in opts.items()})
-        args = [next_ms, scheduler, data, packed, self._store.clock(), keys.base, producer or ""]
+        args: list[Arg] = [next_ms, scheduler, data, _encoded(opts), self._store.clock(), keys.base, producer or ""]
         await self._store.run(scripts.bullmq("updateJobScheduler"), names, args)
+
+
+def _encoded(opts: dict[str, Any]) -> bytes:
+    """Options of a job under BullMQ's short names."""
+    from bullmq.job import optsEncodeMap
+
+    return bytes(msgpack.packb({optsEncodeMap.get(name, name): value for name, value in opts.items()}))

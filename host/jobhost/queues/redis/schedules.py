@@ -1,20 +1,25 @@
 """Schedules on Redis: `prefix:jh:schedules`, a hash of JSON objects, and `prefix:jh:schedules:due`, when each comes due.
 
-Job schedulers of BullMQ are served as they are (repeating.py); these here are ours, since they know of overlap, of catching up and of
-being paused.
+These are ours, since they know of overlap, of catching up and of being paused. Job schedulers of BullMQ (repeating.py) are listed beside
+them, and removed like them.
 """
 
 from __future__ import annotations
 
 from ..schedules import Fired, Firing, Schedule, dumped, is_over, loaded, settled
-from . import scripts
+from . import repeating, scripts
 from .connection import Arg
 from .jobs import adding_args, adding_keys, script_of
 from .store import Store
 
 
 async def put(store: Store, schedule: Schedule) -> None:
-    """Store one."""
+    """Store one; under its id there is then none of the other kind."""
+    if schedule.bullmq:
+        await _remove_ours(store, schedule.id)
+        await repeating.put(store, schedule)
+        return
+    await repeating.remove(store, schedule.id)
     commands: list[tuple[Arg, ...]] = [("HSET", store.shared("schedules"), schedule.id, dumped(schedule))]
     if schedule.due is None:
         commands.append(("ZREM", store.shared("schedules:due"), schedule.id))
@@ -26,17 +31,24 @@ async def put(store: Store, schedule: Schedule) -> None:
 async def one(store: Store, id: str) -> Schedule | None:
     """Give one."""
     stored = await store.client.call("HGET", store.shared("schedules"), id)
-    return loaded(stored) if stored is not None else None
+    if stored is not None:
+        return loaded(stored)
+    return next((theirs for theirs in await repeating.all_of_them(store) if theirs.id == id), None)
 
 
 async def all_of_them(store: Store) -> list[Schedule]:
     """Give all."""
     found = [loaded(stored) for stored in await store.client.call("HVALS", store.shared("schedules"))]
+    found += await repeating.all_of_them(store)
     return sorted(found, key=lambda schedule: schedule.id)
 
 
 async def remove(store: Store, id: str) -> bool:
-    """Delete one."""
+    """Delete one, of either kind."""
+    return await _remove_ours(store, id) or await repeating.remove(store, id)
+
+
+async def _remove_ours(store: Store, id: str) -> bool:
     commands: list[tuple[Arg, ...]] = [
         ("HDEL", store.shared("schedules"), id),
         ("ZREM", store.shared("schedules:due"), id),

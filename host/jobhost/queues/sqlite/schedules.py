@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from ..schedules import Fired, Firing, Schedule, dumped, is_over, loaded, settled
+from ..schedules import Fired, Firing, Schedule, dumped, is_over, loaded, need_ours, settled
 from .adding import add_jobs
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _NEXT = "SELECT min(due) FROM schedules INDEXED BY schedules_due WHERE due IS NO
 
 def put(tx: Transaction, schedule: Schedule) -> None:
     """Store one."""
+    need_ours(schedule, "SQLite")
     tx.execute(_PUT, (schedule.id, schedule.due, dumped(schedule)))
 
 
