@@ -457,6 +457,40 @@ async def test_cron_with_a_time_zone_goes_on(peer: Peer, host: Hosted) -> None:
     assert following.delay_until == next_one
 
 
+async def test_schedules_may_be_job_schedulers_that_node_sees(peer: Peer, host: Hosted) -> None:
+    """C5: BullMQ's job schedulers on Redis: made, listed, changed and removed from here, known there; and the reverse."""
+    async with Client(backend=host.backend) as client:
+        added = await client.schedules.put("ours", "echo", {"n": 1}, every="150ms", bullmq=True, attempts=2)
+        assert (added["bullmq"], added["every"], added["queue"]) == (True, "150ms", "default")
+        [seen] = await peer.do("schedulers", queue="default")
+        assert (seen["key"], seen["name"], seen["every"], seen["template"]["data"]) == ("ours", "echo", 150, {"n": 1})
+        assert seen["template"]["opts"]["attempts"] == 2
+        with anyio.fail_after(PATIENCE):
+            while (await host.backend.counts("default"))["completed"] < 3:
+                await anyio.sleep(0.01)
+        await client.schedules.put("ours", "echo", cron="0 7 * * *", tz="Europe/Berlin", bullmq=True)
+        [seen] = await peer.do("schedulers", queue="default")
+        assert (seen["pattern"], seen["tz"], "every" in seen) == ("0 7 * * *", "Europe/Berlin", False)
+        repeat = {"pattern": "0 30 9 * * *", "tz": "Asia/Kathmandu"}
+        await peer.do("schedule", queue="default", id="theirs", repeat=repeat, template={"name": "echo", "data": 7})
+        theirs = (await client.schedules.list())[1]
+        assert (theirs["id"], theirs["job"], theirs["cron"], theirs["data"]) == ("theirs", "echo", "0 30 9 * * *", 7)
+        assert theirs["next_at"] is not None
+        with pytest.raises(ValueError, match="has no pause"):
+            await client.schedules.pause("theirs")
+        ran = await client.schedules.run("theirs")
+        assert await ran.result(timeout="20s") == 7
+        assert await client.schedules.remove("theirs")
+        assert await client.schedules.remove("ours")
+        assert not await client.schedules.remove("ours")
+        assert await peer.do("schedulers", queue="default") == []
+        # The other kind under the same id: there is one of them at a time.
+        await client.schedules.put("ours", "echo", every="1h", bullmq=True)
+        await client.schedules.put("ours", "echo", every="1h", overlap="skip")
+        assert await peer.do("schedulers", queue="default") == []
+        assert [one["bullmq"] for one in await client.schedules.list()] == [False]
+
+
 async def test_a_global_concurrency_is_kept(peer: Peer, backend: RedisBackend) -> None:
     """H1: `setGlobalConcurrency` of BullMQ holds over jobhost's places, and does not slow it to a crawl."""
     gate = Gate()

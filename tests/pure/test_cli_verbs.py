@@ -326,6 +326,35 @@ def test_state_diff() -> None:
     assert out("state", "diff", "flow:a", "flow:a") == ""
 
 
+def test_schedules() -> None:
+    """C5: by command: add, list, change, pause, resume, run now, remove."""
+    out("schedules", "add", "nightly", "report", "--cron", "0 2 * * *", "--tz", "Europe/Berlin", "--overlap", "skip")
+    added = parsed("schedules", "add", "pulse", "ping", "--every", "30s", "--data", '{"n": 1}', "-q", "clock", "--json")
+    assert (added["every"], added["data"], added["queue"], added["next_at"] is not None) == (
+        "30s",
+        {"n": 1},
+        "clock",
+        True,
+    )
+    assert [one["id"] for one in parsed("schedules", "list", "--json")] == ["nightly", "pulse"]
+    lines = out("schedules", "list").splitlines()
+    assert lines[1].startswith("nightly  report  default  0 2 * * * Europe/Berlin  in ")
+    out("schedules", "add", "pulse", "ping", "--every", "1h", "--paused")
+    changed = parsed("schedules", "list", "--json")[1]
+    assert (changed["every"], changed["paused"], changed["queue"]) == ("1h", True, "default")
+    out("schedules", "resume", "pulse")
+    out("schedules", "pause", "nightly", "pulse")
+    assert all(one["paused"] for one in parsed("schedules", "list", "--json"))
+    id = out("schedules", "run", "pulse").strip()
+    assert parsed("jobs", "show", id, "--json")["metadata"]["schedule"]["id"] == "pulse"
+    out("schedules", "remove", "nightly")
+    assert "no schedule 'nightly'" in fails(1, "schedules", "remove", "nightly")
+    assert "no schedule 'nightly'" in fails(1, "schedules", "pause", "nightly")
+    assert "no cron expression" in fails(2, "schedules", "add", "x", "y", "--cron", "x")
+    assert "is not a duration" in fails(2, "schedules", "add", "x", "y", "--every", "5")
+    assert "no date and time" in fails(2, "schedules", "add", "x", "y", "--at", "tomorrow")
+
+
 def test_hosts() -> None:
     """I2: every host with its queues, runs and heartbeat."""
 

@@ -34,6 +34,32 @@ WRONG = [
     ("routes = [1]", "routes[0]: should be a table, not 1"),
     ('bundles = [{ path = "h", env = ["A=B"] }]', "bundles[0].env[0]: 'A=B' is not the name of a variable"),
     ('bundles = [{ path = "h", package = "p" }]', 'bundles[0]: needs either path = "FOLDER" or package = "NAME"'),
+    ("schedules.s = {}", "schedules.s: a schedule has one of cron, every and at; this one has none of them"),
+    (
+        'schedules.s = { every = "1s", at = "2030-01-01T00:00Z" }',
+        "schedules.s: a schedule has one of cron, every and at; this one has every and at",
+    ),
+    (
+        'schedules.s = { cron = "* * * *" }',
+        "schedules.s: '* * * *' is no cron expression: Wrong number of fields; write five fields, such as '0 7 * * MON-FRI'",
+    ),
+    (
+        'schedules.s = { cron = "* * * * *", tz = "Berlin" }',
+        "schedules.s: 'Berlin' is no time zone; write one such as Europe/Berlin",
+    ),
+    (
+        'schedules.s = { at = "2030-01-01T00:00" }',
+        "schedules.s.at: 2030-01-01T00:00:00 could be anywhere: write its offset, such as 2030-01-01T00:00:00Z",
+    ),
+    (
+        'schedules.s = { every = "1s", overlap = "wait" }',
+        'schedules.s.overlap: should be "allow", "skip" or "replace", not \'wait\'',
+    ),
+    (
+        'schedules.s = { every = "1s", bullmq = true, jitter = "1s" }',
+        "schedules.s: a job scheduler of BullMQ knows cron, tz and every; no at, overlap, catch_up, jitter and pause",
+    ),
+    ('state.cleanup = "always"', 'state.cleanup: should be "on_complete", "ttl" or "never", not \'always\''),
     (
         'bundles = [{ path = "h", state = ["all"] }]',
         'bundles[0].state[0]: should be "flow", "job", "handler" or "global", not \'all\'',

@@ -67,6 +67,9 @@ class ScheduleTable(Table):
         try:
             every_ms = units.span(every) if every is not None else None
             at = _moment(written["at"]) if written.get("at") is not None else None
+        except ValueError:
+            return  # said where it stands
+        try:
             times = Schedule("-", "-", cron=written.get("cron"), tz=written.get("tz"), every_ms=every_ms, at=at)
             theirs = {name: written[name] for name in ("overlap", "catch_up", "bullmq", "paused") if name in written}
             checked(replace(times, **theirs, jitter_ms=int(bool(written.get("jitter")))))

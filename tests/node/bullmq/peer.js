@@ -104,6 +104,7 @@ const DO = {
   drain: async ({ queue: name, delayed }) => queue(name).drain(delayed),
   clean: async ({ queue: name, grace, limit, type }) => queue(name).clean(grace, limit, type),
   obliterate: async ({ queue: name, force }) => queue(name).obliterate({ force }),
+  schedulers: async ({ queue: name }) => queue(name).getJobSchedulers(),
   schedule: async ({ queue: name, id, repeat, template }) => (await queue(name).upsertJobScheduler(id, repeat, template)).id,
 };
 

@@ -110,14 +110,17 @@ class _Way:
         repeat: dict[str, Any],
         delayed: dict[str, Any],
         producer: str | None = None,
-    ) -> Any:
+    ) -> None:
         """Add the scheduler with its first job."""
         keys = self._keys
         names = [keys.repeat, keys.delayed, keys.wait, keys.paused, keys.meta, keys.prioritized, keys.marker, keys.id]
         names += [keys.events, keys.pc, keys.active]
         packed = [msgpack.packb(repeat), scheduler, data, _encoded(template), _encoded(delayed)]
         args: list[Arg] = [next_ms, *packed, self._store.clock(), keys.base, ""]
-        return await self._store.run(scripts.bullmq("addJobScheduler"), names, args)
+        reply = await self._store.run(scripts.bullmq("addJobScheduler"), names, args)
+        if isinstance(reply, int) and reply < 0:
+            raise ValueError(f"BullMQ refused the job scheduler {scheduler!r} ({reply}): its next job is there already")
+        # Nothing is given back: the package would build a Job of it, which wants a queue of the package's own.
 
     async def updateJobSchedulerNextMillis(  # noqa: N802 - the package's own name
         self, scheduler: str, next_ms: int, data: str, opts: dict[str, Any], producer: str | None = None
