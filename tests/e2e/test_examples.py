@@ -121,3 +121,12 @@ def test_orders_are_shipped_refunded_and_declined(example: Path) -> None:
     assert "'reason': 'out of stock: book'" in refunded
     assert "order.charge  failed     the card was declined" in declined
     assert "order.refund" not in declined
+
+
+@pytest.mark.parametrize("example", ["nightly"], indirect=True)
+def test_the_nightly_report_has_its_time_and_can_be_made_now(example: Path) -> None:
+    """C5: a cron with a time zone, from jobhost.toml."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert re.search(r"nightly-report: 0 2 \* \* \* Europe/Berlin, next \d{4}-\d\d-\d\d 0[23]:00 CES?T", told)
+    assert re.search(r"one now, besides: \{'day': '\w+day', 'orders': [345], 'total': \d+, 'currency': 'EUR'\}", told)
+    assert len(list((example / ".jobhost" / "reports").glob("*.json"))) == 1

@@ -1,7 +1,9 @@
 from jobhost_sdk import Context, Job, UnrecoverableError, handler
 
 
-@handler("order.pack", flow={"name": "orders", "step": "pack", "subscribes": ["order.placed"], "emits": ["order.packed"]})
+@handler(
+    "order.pack", flow={"name": "orders", "step": "pack", "subscribes": ["order.placed"], "emits": ["order.packed"]}
+)
 async def pack(job: Job, ctx: Context) -> dict:
     order = await ctx.state.get("order")
     for item in order["items"]:
