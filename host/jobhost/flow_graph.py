@@ -134,12 +134,15 @@ def _find_cycles(graph: Graph) -> None:
     done: set[str] = set()
     for first in steps:
         path: list[str] = []
+        places: dict[str, int] = {}
         todo: list[tuple[str, int]] = [(first, 0)]
         while todo:
             name, depth = todo.pop()
+            for left in path[depth:]:
+                del places[left]
             del path[depth:]
-            if name in path:
-                cycle = path[path.index(name) :]
+            if name in places:
+                cycle = path[places[name] :]
                 if not any(steps[each].cycles for each in cycle):
                     way = " -> ".join([*cycle, name])
                     graph.wrong.append(
@@ -148,6 +151,7 @@ def _find_cycles(graph: Graph) -> None:
                 continue
             if name in done:
                 continue
+            places[name] = len(path)
             path.append(name)
             todo += [(to, depth + 1) for to in sorted(set(follows.get(name, ())), reverse=True)]
         done |= _reached_from(first, follows)
@@ -201,4 +205,5 @@ def mermaid(graph: Graph) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + re.sub(r'["\\<>|]', lambda char: f"#{ord(char[0])};", text) + '"'
+    """A text that Mermaid shows as it is: what means something to it, or would end the line, becomes a character's number."""
+    return '"' + re.sub(r'["\\<>|#\x00-\x1f]', lambda char: f"#{ord(char[0])};", text) + '"'

@@ -86,9 +86,14 @@ class Hosted:
 
 @asynccontextmanager
 async def hosted(
-    backend: Backend, *bundles: dict[str, Any], queues: Any = None, log: Any = None, **config: Any
+    backend: Backend,
+    *bundles: dict[str, Any],
+    queues: Any = None,
+    log: Any = None,
+    on_host: Callable[[Host], None] | None = None,
+    **config: Any,
 ) -> AsyncIterator[Hosted]:
-    """A host that serves `bundles` from `backend`, stopped at the end."""
+    """A host that serves `bundles` from `backend`, stopped at the end. `on_host` is called with it before it starts."""
     settings = {
         "queue_url": "memory://",
         "bundles": list(bundles),
@@ -98,6 +103,8 @@ async def hosted(
         **config,
     }
     host = Host(Config.model_validate(settings), backend=backend, log=log)
+    if on_host is not None:
+        on_host(host)
     await host.start()
     try:
         yield Hosted(host, backend)

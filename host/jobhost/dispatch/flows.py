@@ -193,6 +193,11 @@ class Held:
         self._add = add
         self._held: list[tuple[Any, ...]] = []
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._held)
+
     def settle(self, decided: Settlement, *more: Any) -> None:
         """Settle now, or once the subscriptions are known."""
         if decided.emits and not self._ready.is_set():
