@@ -22,6 +22,7 @@ SUBJECTS = (
     "start",
     "growth",
     "isolation",
+    "flows",
 )
 
 

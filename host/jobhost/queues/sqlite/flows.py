@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _FLOW = "id, name, status, started_at, finished_at, parent, events, data, error"
 _CODES = {status: code for code, status in enumerate(FLOW_STATUSES)}
 _READ = f"SELECT {_FLOW} FROM flows WHERE id = ?"
-_WRITE = f"INSERT OR REPLACE INTO flows ({_FLOW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"INSERT INTO flows ({_FLOW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UPDATE = "UPDATE flows SET status = ?, finished_at = ?, events = ?, error = ? WHERE id = ?"
+"""Without its data, which may be long and never changes."""
 _EVENTS = "INSERT INTO flow_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LIVES = "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_in_flow WHERE flow_id = ? AND finished_at IS NULL)"
 _RUNNING_UNDER = "SELECT id FROM flows INDEXED BY flows_under WHERE parent = ? AND status = 0"
@@ -55,6 +57,8 @@ class Flows:
         self._tx = tx
         self._execute = tx.execute
         self._flows: dict[str, FlowInfo | None] = {}
+        self._there: set[str] = set()
+        """Flows whose row is there already."""
         self._changed: dict[str, FlowInfo] = {}
         self._events: list[tuple[object, ...]] = []
         self._fed: set[str] = set()
@@ -70,6 +74,8 @@ class Flows:
         if id not in self._flows:
             row = self._execute(_READ, (id,)).fetchone()
             self._flows[id] = None if row is None else flow_of_row(row)
+            if row is not None:
+                self._there.add(id)
         return self._flows[id]
 
     def keep_flow(self, flow: FlowInfo) -> None:
@@ -147,8 +153,12 @@ class Flows:
         if self._events:
             self._tx.execute_many(_EVENTS, self._events)
         for flow in self._changed.values():
-            values = (flow.id, flow.name, _CODES[flow.status], flow.started_at, flow.finished_at, flow.parent)
-            self._execute(_WRITE, (*values, flow.events, flow.data, flow.error))
+            status = _CODES[flow.status]
+            if flow.id in self._there:
+                self._execute(_UPDATE, (status, flow.finished_at, flow.events, flow.error, flow.id))
+            else:
+                values = (flow.id, flow.name, status, flow.started_at, flow.finished_at, flow.parent)
+                self._execute(_INSERT, (*values, flow.events, flow.data, flow.error))
             if flow.events > EVENTS_KEPT:
                 self._execute("DELETE FROM flow_events WHERE flow = ? AND n <= ?", (flow.id, flow.events - EVENTS_KEPT))
             if "flow" in self._tx.wanted:
