@@ -101,6 +101,27 @@ async def test_a_flow_of_ten_thousand_steps(kind: str, tmp_path: Path) -> None:
             assert [json.loads(job.data) for job in jobs] == list(range(1, steps + 1))
 
 
+async def test_a_job_keeps_its_state_when_it_begins_a_flow(kind: str, tmp_path: Path) -> None:
+    """F1: what it wrote before its first emit is there in the next attempt, and the flow's own state is apart."""
+
+    async def work(job: Any, ctx: Any) -> Any:
+        before = await ctx.state.get("n")
+        await ctx.state.set("n", 1)
+        await ctx.flow.emit("next", 1, immediate=True)
+        if ctx.attempt == 1:
+            raise ValueError("again")
+        await ctx.state.of("flow").set("n", 2)
+        return [before, await ctx.state.get("n"), ctx.flow_id == f"job-{ctx.idempotency_key}"]
+
+    async def follow(job: Any, ctx: Any) -> Any:
+        return await ctx.state.get("n")
+
+    handlers = {"work": work, "follow": (follow, {"flow": {"subscribes": ["next"]}})}
+    async with serving(make_backend(kind, tmp_path), handlers) as host:
+        await subscribed(host)
+        assert result_of(await host.run("work", attempts=2)) == [1, 1, True]
+
+
 async def subscribed(host: Hosted) -> None:
     with anyio.fail_after(PATIENCE):
         await host.host.publisher.done.wait()

@@ -13,6 +13,14 @@ from .backends import TurnedClock, add, claim, complete, ids, job_of
 pytestmark = pytest.mark.anyio
 
 
+async def test_a_queue_is_there_with_its_first_job(backend: Backend) -> None:
+    """C9: queues on demand: nobody has to create one."""
+    assert await backend.queues() == []
+    await add(backend, "a", queue="never heard of")
+    assert [(queue.name, queue.counts["waiting"]) for queue in await backend.queues()] == [("never heard of", 1)]
+    assert len(await claim(backend, queue="never heard of")) == 1
+
+
 async def test_an_added_job_waits_with_all_its_options(backend: Backend, clock: TurnedClock) -> None:
     """C4: priority, retries, timeout, delay, metadata."""
     new = NewJob(

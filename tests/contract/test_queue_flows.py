@@ -215,6 +215,16 @@ async def test_a_job_whose_data_names_a_flow_belongs_to_it(backend: Backend, dat
     assert (await flow_of(backend, "f9")).status == "completed"
 
 
+async def test_a_dead_letter_keeps_no_flow_waiting(backend: Backend) -> None:
+    """G3: the copy is of no flow, though its data names one."""
+    await backend.add([NewJob("place", b'{"flowId":"f9"}')])
+    claimed = await claim_one(backend)
+    assert await backend.settle([failed(claimed, flow=place(claimed), dead_letter="dead")]) == [True]
+    assert (await flow_of(backend, "f9")).status == "failed"
+    [letter] = (await backend.jobs("dead"))[0]
+    assert letter.flow_id is None
+
+
 # Joins ----------------------------------------------------------------------------------------------------------------
 
 

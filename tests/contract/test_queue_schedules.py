@@ -234,6 +234,8 @@ async def test_a_clock_that_jumps_doubles_nothing(backend: Backend, clock: Turne
     assert len(await ids(backend)) == 4
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_each_second_of_a_day(backend: Backend, clock: TurnedClock) -> None:
     """C5: a schedule that fires every second, for a day of virtual time: each second once, none twice."""
     start = clock.now
@@ -249,6 +251,7 @@ async def test_each_second_of_a_day(backend: Backend, clock: TurnedClock) -> Non
     assert (await backend.counts("default"))["completed"] == 86_400
 
 
+@pytest.mark.long
 async def test_ten_thousand_schedules(backend: Backend, clock: TurnedClock) -> None:
     start = clock.now
     for number in range(10_000):

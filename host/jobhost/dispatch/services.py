@@ -11,7 +11,7 @@ from jobhost_runtimes.services import LATER, Line
 from jobhost_sdk.errors import CallError
 
 from ..errors import BackendUnavailableError, LeaseLostError, StateLimitError, StateTypeError
-from ..queues.flows import Happening, shown
+from ..queues.flows import Happening, is_own_flow, shown
 from ..queues.job import job_scope
 from ..queues.seam import Backend
 from ..queues.state_ops import StateOp
@@ -110,7 +110,8 @@ class HostServices:
         """The backend's scope for what a run asked. Flow and job come from the run, never from the child."""
         job = live.job
         if asked is None:
-            asked = "flow" if job.flow_id else "job"
+            # A job that began its flow itself keeps its values where they were before its first emit.
+            asked = "flow" if job.flow_id and not is_own_flow(job) else "job"
         if asked not in ("flow", "job", "handler", "global"):
             raise CallError(f"there is no state scope {asked!r}: flow, job, handler or global", "StateScopeError")
         if asked not in self._scopes(live):

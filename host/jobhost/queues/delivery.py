@@ -290,7 +290,7 @@ class Delivery:
 
     def _tell_parent(self, flow: FlowInfo, parent: FlowInfo) -> None:
         failed = "" if flow.status == "completed" else ":failed"
-        payload = json.dumps({"flow_id": flow.id, "status": flow.status}).encode()
+        payload = json.dumps({"flow_id": flow.id, "status": flow.status}, separators=(",", ":")).encode()
         self._emit(parent, None, _FlowSource(flow), 0, Emit(f"{SUBFLOW}{flow.name}{failed}", payload, implied=True))
 
     def _happened(

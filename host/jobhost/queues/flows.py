@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from .job import Job, Json, Lease, PublishedHandler
+from .job import Job, Json, Lease, NewJob, PublishedHandler
 
 FlowStatus = Literal["running", "completed", "failed", "cancelled"]
 FLOW_STATUSES: tuple[FlowStatus, ...] = ("running", "completed", "failed", "cancelled")
@@ -143,6 +143,12 @@ def own_flow_id(queue: str, id: str, created_at: int) -> str:
     return f"job-{queue}:{id}:{created_at}"
 
 
+def is_own_flow(job: Job) -> bool:
+    """Whether a job's flow is the one that it began itself."""
+    own = own_flow_id(job.queue, job.id, job.created_at)
+    return job.flow_id is not None and job.flow_id.startswith("job-") and job.flow_id == own
+
+
 def derived_job(emit_id: str, handler: str) -> str:
     """The id of the job that a subscriber gets for an emit."""
     return _hash(emit_id, handler)
@@ -198,6 +204,13 @@ def flow_in_data(data: Json) -> tuple[str | None, str | None]:
     except (msgspec.DecodeError, RecursionError):
         return None, None
     return found.flowId or None, found.flowName or None
+
+
+def flow_of_new(new: NewJob) -> tuple[str | None, str | None]:
+    """The id and the name of the flow that a new job belongs to."""
+    if new.flow_id is None:
+        return flow_in_data(new.data)
+    return (new.flow_id, new.flow_name) if new.flow_id else (None, None)
 
 
 def flow_of(job: Job) -> InFlow | None:

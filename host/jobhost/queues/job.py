@@ -48,6 +48,7 @@ class NewJob:
     metadata: Json | None = None
     """A JSON object of the producer's own."""
     flow_id: str | None = None
+    """None: the flow that `flowId` in the data names, if it does; empty: none."""
     flow_name: str | None = None
 
 

@@ -50,7 +50,9 @@ def dead_letter_copy(job: Job, error: Json | None, queue: str, now: int) -> NewJ
         "failed_at": now,
         "attempts_made": job.attempts_made,
     }
-    return NewJob(job.name, job.data, queue, metadata=json.dumps(metadata, ensure_ascii=False).encode())
+    told = json.dumps(metadata, ensure_ascii=False).encode()
+    # Of no flow, whatever its data says: it waits for people, and a flow does not wait for them.
+    return NewJob(job.name, job.data, queue, metadata=told, flow_id="")
 
 
 def incremented(value: Json | None, by: int) -> int:

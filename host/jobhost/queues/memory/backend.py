@@ -6,65 +6,39 @@ Several hosts of one process may share one instance. Events are made only for th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from heapq import merge
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jobhost.errors import ConfigurationError, JobActiveError, LeaseLostError
 
 from ..admission import Admission
-from ..clock import Clock, unix_ms
-from ..feed import Feed
-from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow, flow_in_data, flow_of
+from ..flows import flow_of, flow_of_new
 from ..job import (
-    STATES,
     Claim,
-    Event,
-    HostInfo,
-    Job,
     Json,
     Keep,
     Lease,
     LogLine,
     NewJob,
-    PublishedHandler,
-    QueueInfo,
     Rate,
     Settlement,
     State,
     job_scope,
 )
 from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
-from ..schedules import Fired, Firing, Schedule, is_over, need_ours, settled
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
-from ..state_ops import Result, StateOp
-from .flows import MemoryFlows
+from .flow_calls import FlowCalls
+from .looking_calls import LookingCalls
 from .record import READY, Record
 from .shelf import Shelf
-from .state import StateStore
-
-HOST_LIVES_MS = 120_000
-"""A host that has not sent a heartbeat for so long is not listed."""
+from .side_calls import SideCalls
 
 
-class MemoryBackend:
+class MemoryBackend(LookingCalls, FlowCalls, SideCalls):
     """Jobs in this process, gone with it."""
 
     most_at_once = 1_000
     claims_at_once = 1
-
-    def __init__(self, clock: Clock = unix_ms) -> None:
-        self._clock = clock
-        self._shelves: dict[str, Shelf] = {}
-        self._state = StateStore(clock)
-        self._hosts: dict[str, HostInfo] = {}
-        self._published: dict[str, PublishedHandler] = {}
-        self._feed = Feed()
-        self._last_seq = 0
-        self._last_token = 0
-        self._schedules: dict[str, Schedule] = {}
-        self._flows = MemoryFlows(clock, lambda job: self._add(job, clock()), self._feed)
 
     @classmethod
     def from_url(cls, url: str, base_dir: Path, prefix: str) -> MemoryBackend:
@@ -79,25 +53,6 @@ class MemoryBackend:
     async def close(self) -> None:
         """End watches and event streams; the jobs stay as long as the object."""
         self._feed.close()
-
-    def _shelf(self, queue: str) -> Shelf:
-        shelf = self._shelves.get(queue)
-        if shelf is None:
-            shelf = self._shelves[queue] = Shelf(queue)
-        return shelf
-
-    def _find(self, queue: str, id: str) -> tuple[Shelf, Record] | None:
-        shelf = self._shelves.get(queue)
-        record = shelf.records.get(id) if shelf else None
-        return (shelf, record) if shelf and record else None
-
-    def _emit(self, type: str, record: Record, attempt: int = 0, data: Json | None = None) -> None:
-        if type in self._feed.wanted:
-            self._feed.publish((Event(type, record.queue, record.id, record.name, self._clock(), attempt, data),))
-
-    def _announce(self, type: str, queue: str) -> None:
-        if type in self._feed.wanted:
-            self._feed.publish((Event(type, queue, None, None, self._clock()),))
 
     # Producing --------------------------------------------------------------------------------------------------
 
@@ -118,7 +73,7 @@ class MemoryBackend:
         record.backoff = new.backoff
         record.timeout_ms = new.timeout_ms
         record.metadata = new.metadata
-        record.flow_id, record.flow_name = (new.flow_id, new.flow_name) if new.flow_id else flow_in_data(new.data)
+        record.flow_id, record.flow_name = flow_of_new(new)
         record.since = now
         self._last_seq = record.seq = seq = self._last_seq + 1
         record.rank = -seq if new.lifo else seq
@@ -165,12 +120,6 @@ class MemoryBackend:
         if "active" in self._feed.wanted:
             self._emit("active", record, record.attempts_made + 1)
         return Claim(record.snapshot(), record.token)
-
-    def _held(self, lease: Lease) -> tuple[Shelf, Record] | None:
-        """The job of a lease that still holds."""
-        shelf = self._shelves.get(lease.queue)
-        record = shelf.active.get(lease.id) if shelf else None
-        return (shelf, record) if shelf and record and record.token == lease.token else None
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         now = self._clock()
@@ -348,51 +297,6 @@ class MemoryBackend:
             if found := self._find(lease.queue, lease.id):
                 found[1].log(line)
 
-    # Looking ----------------------------------------------------------------------------------------------------
-
-    async def get(self, queue: str, id: str) -> Job | None:
-        found = self._find(queue, id)
-        return found[1].snapshot() if found else None
-
-    async def jobs(
-        self, queue: str | None = None, states: Sequence[State] = (), limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[Job], str | None]:
-        before = self._last_seq + 1 if cursor is None else int(cursor)
-        found = (
-            record
-            for record in self._newest_first(queue)
-            if record.seq < before and (not states or record.state in states)
-        )
-        page = list(islice(found, limit + 1))
-        return [record.snapshot() for record in page[:limit]], str(page[limit - 1].seq) if len(page) > limit else None
-
-    def _newest_first(self, queue: str | None) -> Iterator[Record]:
-        shelves: Iterable[Shelf] = self._shelves.values()
-        if queue is not None:
-            shelves = [self._shelves[queue]] if queue in self._shelves else []
-        return merge(*(reversed(shelf.records.values()) for shelf in shelves), key=lambda record: -record.seq)
-
-    async def logs(self, queue: str, id: str, after: int = 0) -> list[tuple[int, LogLine]]:
-        found = self._find(queue, id)
-        lines = found[1].logs if found else None
-        return [numbered for numbered in lines or () if numbered[0] > after]
-
-    async def children(self, queue: str, id: str) -> Json:
-        return b"{}"
-
-    async def queues(self) -> list[QueueInfo]:
-        shelves = sorted(self._shelves.values(), key=lambda shelf: shelf.name)
-        return [
-            QueueInfo(shelf.name, shelf.paused, shelf.counts()) for shelf in shelves if shelf.records or shelf.paused
-        ]
-
-    async def counts(self, queue: str) -> dict[str, int]:
-        shelf = self._shelves.get(queue)
-        return shelf.counts() if shelf else dict.fromkeys(STATES, 0)
-
-    def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
-        return self._feed.read(queue, types)
-
     # Steering ---------------------------------------------------------------------------------------------------
 
     async def pause(self, queue: str) -> None:
@@ -497,158 +401,3 @@ class MemoryBackend:
         del self._shelves[queue]
         self._flows.finish()
         return len(records)
-
-    # Flows ------------------------------------------------------------------------------------------------------
-
-    async def start_flow(self, flow: NewFlow) -> tuple[bool, int]:
-        started = self._flows.delivery.start(flow)
-        self._flows.finish()
-        return started
-
-    async def emit(self, lease: Lease, place: InFlow, attempt: int, emits: Sequence[Emit]) -> list[str]:
-        self._check(lease)
-        record = self._shelves[lease.queue].active[lease.id]
-        if record.flow_id is None:
-            self._flows.joins(record, place.id, place.name)
-        unmatched = self._flows.delivery.emit(place, record, attempt, emits)
-        self._flows.finish()
-        return unmatched
-
-    async def happened(self, happenings: Sequence[Happening]) -> None:
-        for one in happenings:
-            found = self._find(one.lease.queue, one.lease.id)
-            if found is None:
-                continue
-            record = found[1]
-            if record.flow_id is None and record.finished_at is None:
-                self._flows.joins(record, one.place.id, one.place.name)
-            self._flows.delivery.event(one.place, one.type, record, one.attempt, one.data)
-        self._flows.finish()
-
-    async def flow(self, id: str) -> FlowInfo | None:
-        return self._flows.info(id)
-
-    async def flows(
-        self, name: str | None = None, statuses: Sequence[FlowStatus] = (), limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[FlowInfo], str | None]:
-        return self._flows.page(name, statuses, limit, cursor)
-
-    async def flow_children(self, id: str) -> list[FlowInfo]:
-        return self._flows.children(id)
-
-    async def flow_jobs(self, id: str) -> list[Job]:
-        return [record.snapshot() for record in self._flows.jobs(id)]
-
-    async def flow_events(self, id: str, after: int = 0, limit: int = 1_000) -> list[FlowEvent]:
-        return self._flows.events(id, after, limit)
-
-    async def tell_flow(self, id: str, type: str, data: Json | None = None) -> None:
-        self._flows.delivery.tell(id, type, data)
-        self._flows.finish()
-
-    async def cancel_flow(self, id: str) -> bool:
-        cancelled = self._flows.delivery.cancel(id)
-        self._flows.finish()
-        return cancelled
-
-    async def reopen_flow(self, id: str) -> bool:
-        reopened = self._flows.delivery.reopen(id)
-        self._flows.finish()
-        return reopened
-
-    async def sweep_flows(self, state_before: int | None, ended_before: int) -> int:
-        self._flows.look()
-        gone = self._flows.sweep(ended_before)
-        stale = [] if state_before is None else [*gone, *self._flows.ended(state_before)]
-        for id in stale:
-            self._state.drop(f"flow:{id}")
-        return len(gone)
-
-    # Schedules --------------------------------------------------------------------------------------------------
-
-    async def put_schedule(self, schedule: Schedule) -> None:
-        need_ours(schedule, "memory://")
-        self._schedules[schedule.id] = schedule
-
-    async def schedule(self, id: str) -> Schedule | None:
-        return self._schedules.get(id)
-
-    async def schedules(self) -> list[Schedule]:
-        return [self._schedules[id] for id in sorted(self._schedules)]
-
-    async def remove_schedule(self, id: str) -> bool:
-        return self._schedules.pop(id, None) is not None
-
-    async def due_schedules(self, limit: int) -> tuple[list[Schedule], int | None]:
-        now = self._clock()
-        by_time = sorted((one.due, one.id) for one in self._schedules.values() if one.due is not None)
-        due = [self._schedules[id] for at, id in by_time if at <= now][:limit]
-        return due, next((at for at, _ in by_time if at > now), None)
-
-    async def fire(self, firing: Firing) -> Fired | None:
-        before = self._schedules.get(firing.schedule.id)
-        if before is None or before.tick != firing.before or before.paused:
-            return None
-        last = self._find(before.queue, before.last_job) if before.last_job is not None else None
-        after, jobs, fired = settled(firing, before, last is not None and last[1].finished_at is None)
-        if is_over(after):
-            del self._schedules[after.id]
-        else:
-            self._schedules[after.id] = after
-        await self.add(jobs)
-        return fired
-
-    # State ------------------------------------------------------------------------------------------------------
-
-    def _check(self, lease: Lease | None) -> None:
-        if lease is not None and self._held(lease) is None:
-            raise LeaseLostError
-
-    async def state_get(self, scope: str, key: str) -> Json | None:
-        return self._state.get(scope, key)
-
-    async def state_set(
-        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
-    ) -> None:
-        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
-
-    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
-
-    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
-        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
-
-    async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
-        self._check(lease)
-        return self._state.change(scope, ops)
-
-    async def state_keys(self, scope: str, cursor: str | None = None) -> tuple[list[str], str | None]:
-        return self._state.keys(scope, cursor)
-
-    async def state_scopes(self) -> list[str]:
-        return self._state.scopes()
-
-    # Hosts ------------------------------------------------------------------------------------------------------
-
-    async def heartbeat(self, host: HostInfo) -> None:
-        self._hosts[host.id] = host
-        self._state.sweep()
-
-    async def forget_host(self, id: str) -> None:
-        self._hosts.pop(id, None)
-
-    async def hosts(self) -> list[HostInfo]:
-        oldest = self._clock() - HOST_LIVES_MS
-        return sorted((host for host in self._hosts.values() if host.heartbeat_at > oldest), key=lambda host: host.id)
-
-    async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
-        self._published.update({handler.name: handler for handler in handlers})
-        self._flows.publish(handlers)
-
-    async def unpublish(self, names: Sequence[str]) -> int:
-        known = [name for name in names if self._published.pop(name, None) is not None]
-        self._flows.forget(known)
-        return len(known)
-
-    async def published(self) -> list[PublishedHandler]:
-        return sorted(self._published.values(), key=lambda handler: handler.name)

@@ -189,7 +189,7 @@ class MemoryFlows:
         return sorted(self._jobs.get(id, {}).values(), key=lambda record: record.seq)
 
     def children(self, id: str) -> list[FlowInfo]:
-        return [replace(flow) for flow in self._flows.values() if flow.parent == id]
+        return sorted((replace(flow) for flow in self._flows.values() if flow.parent == id), key=flow_order)
 
     def events(self, id: str, after: int, limit: int) -> list[FlowEvent]:
         events = self._events.get(id, [])
@@ -210,7 +210,7 @@ class MemoryFlows:
 
     def sweep(self, ended_before: int) -> list[str]:
         """Forget flows that ended before that; gives them."""
-        gone = self.ended(ended_before)
+        gone = [id for id in self.ended(ended_before) if not self.lives(id)]
         for id in gone:
             flow = self._flows.pop(id)
             if flow.parent is not None:

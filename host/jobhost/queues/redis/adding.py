@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..flows import flow_in_data
+from ..flows import flow_of_new
 from ..job import NewJob
 from ..seam import Added
 from . import flows, scripts
@@ -44,11 +44,8 @@ async def add(store: Store, jobs: Sequence[NewJob]) -> list[Added]:
 
 def _with_flow(new: NewJob) -> NewJob:
     """A job whose data names a flow belongs to it."""
-    if new.flow_id is None:
-        id, name = flow_in_data(new.data)
-        if id is not None:
-            return replace(new, flow_id=id, flow_name=name)
-    return new
+    id, name = flow_of_new(new)
+    return new if id == new.flow_id else replace(new, flow_id=id, flow_name=name)
 
 
 def _text(id: bytes | str) -> str:

@@ -70,7 +70,7 @@ def told_end(held: Held, one: Settlement, place: InFlow) -> bytes:
             "place": told_place(place),
             "source": {"queue": job.queue, "id": job.id},
             "new": new,
-            "attempt": job.attempts_made + 1,
+            "attempt": job.attempts_made + (not held.waited),
             "emits": told_emits(one.emits, job),
             "result": one.result or b"",
             "error": one.error or b"null",
@@ -207,6 +207,8 @@ async def sweep(store: Store, state_before: int | None, ended_before: int) -> in
     gone = [
         id.decode() for id in await store.client.call("ZRANGEBYSCORE", ended, 0, f"({ended_before}", "LIMIT", 0, SWEPT)
     ]
+    left = await store.client.calls([("SCARD", _key(store, id, ":live")) for id in gone])
+    gone = [id for id, live in zip(gone, left, strict=True) if not live]  # a job of a cancelled one may run still
     stale = [] if state_before is None else list(gone)
     if state_before is not None:
         scopes = await store.client.call("SMEMBERS", store.shared("scopes"))

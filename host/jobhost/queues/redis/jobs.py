@@ -228,7 +228,7 @@ def adding_args(keys: Keys, new: NewJob, now: int) -> list[Any]:
         ours["timeout"] = new.timeout_ms
     if new.metadata is not None:
         ours["metadata"] = msgspec.Raw(new.metadata)
-    if new.flow_id is not None:
+    if new.flow_id:
         ours["flow_id"] = new.flow_id
     if new.flow_name is not None:
         ours["flow_name"] = new.flow_name

@@ -66,6 +66,7 @@ async def cancel(store: Store, queue: str, id: str) -> Cancelled:
         return "finished"
     lease = await claiming.take(store, queue, id)
     if lease is not None:
+        store.held[lease].waited = True
         ended = await settling.settle(store, [Settlement(lease, "failed", error=CANCELLED, attempt_used=False)])
         return "cancelled" if ended[0] else "missing"
     keys = store.keys(queue)
@@ -100,7 +101,8 @@ async def remove(store: Store, queue: str, id: str) -> bool:
     if not await store.run(scripts.bullmq("removeJob"), [keys.job(id), keys.repeat], [id, 1, keys.base]):
         raise JobActiveError(f"job {id!r} of queue {queue!r} is running: cancel it first")
     await forget_jobs(store, [job])
-    await flows.gone(store, [job])
+    if job.state not in ("completed", "failed"):
+        await flows.gone(store, [job])
     return True
 
 

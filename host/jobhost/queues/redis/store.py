@@ -29,6 +29,8 @@ class Held:
     job: Job
     fields: Fields
     ats: bytes
+    waited: bool = False
+    """It was taken from where it waited, to end it: its end is about no attempt that began."""
     joined: bool | None = None
     """Whether its flow knows it as its own; None: not looked yet."""
 

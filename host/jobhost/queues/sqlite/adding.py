@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..flows import flow_in_data
+from ..flows import flow_of_new
 from ..job import NewJob
 from ..seam import Added
 from .rows import DELAYED, PRIORITIZED, WAITING
@@ -32,7 +32,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
     row = tx.queue(new.queue)
     delayed = new.delay_ms > 0
     state = DELAYED if delayed else PRIORITIZED if new.priority else WAITING
-    flow_id, flow_name = (new.flow_id, new.flow_name) if new.flow_id is not None else flow_in_data(new.data)
+    flow_id, flow_name = flow_of_new(new)
     inline = new.data if len(new.data) <= INLINE else None
     while True:
         id = new.id

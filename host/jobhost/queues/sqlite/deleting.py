@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobhost.errors import JobActiveError
 
 from ..job import Keep, job_scope
-from .rows import ACTIVE
+from .rows import ACTIVE, COMPLETED, FAILED
 
 if TYPE_CHECKING:
     from .transaction import Transaction
@@ -94,7 +94,7 @@ def _delete(tx: Transaction, which: str, values: tuple[object, ...]) -> list[Del
 
 
 def _leave_flows(tx: Transaction, deleted: Sequence[Deleted]) -> None:
-    """What such jobs had emitted is forgotten, and their flows may have ended."""
+    """What such jobs had emitted is forgotten, and flows that one had yet to end for may have ended."""
     tx.execute(_FORGET_EMITS, (json.dumps([row[1:3] for row in deleted]),))
-    for flow in {row[6] for row in deleted}:
+    for flow in {row[6] for row in deleted if row[4] not in (COMPLETED, FAILED)}:
         tx.flows.delivery.touched(flow)

@@ -194,7 +194,8 @@ def sweep(tx: Transaction, state_before: int | None, ended_before: int) -> int:
     """Forget flows and their state, some at a time."""
     for (id,) in tx.execute("SELECT id FROM flows INDEXED BY flows_running WHERE status = 0").fetchall():
         tx.flows.delivery.touched(id)
-    ended = "SELECT id FROM flows INDEXED BY flows_ended WHERE finished_at IS NOT NULL AND finished_at < ? LIMIT ?"
+    ended = """SELECT id FROM flows INDEXED BY flows_ended WHERE finished_at IS NOT NULL AND finished_at < ?
+    AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_in_flow WHERE flow_id = flows.id AND finished_at IS NULL) LIMIT ?"""
     gone = [id for (id,) in tx.execute(ended, (ended_before, SWEPT))]
     for table, column in (("flow_events", "flow"), ("flow_joins", "flow"), ("flow_failures", "flow"), ("flows", "id")):
         tx.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (json.dumps(gone),))

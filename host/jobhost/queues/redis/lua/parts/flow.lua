@@ -264,7 +264,7 @@ local function end_flow(id, status)
   if look_up(parent).status == 'running' then
     local trigger = 'flow:' .. name .. (status == 'completed' and '' or ':failed')
     local payload = '{"flow_id":' .. cjson.encode(id) .. ',"status":"' .. status .. '"}'
-    local identity = redis.sha1hex(id .. '\0' .. now .. '\0' .. trigger)
+    local identity = redis.sha1hex('\0' .. id .. '\0' .. now .. '\0i\0' .. trigger .. '\0n0')
     emit(parent, nil, {flow = true}, 0, {identity, trigger, payload, false, true, false}, nil)
   end
 end

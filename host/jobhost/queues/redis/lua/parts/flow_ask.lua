@@ -37,8 +37,10 @@ elseif verb == 'happened' then
     end
   end
 elseif verb == 'again' then
-  rcall('SREM', fkey(what.flow, 'failed'), what.queue .. '\0' .. what.id)
-  rcall('SADD', fkey(what.flow, 'live'), what.queue .. '\0' .. what.id)
+  local member = what.queue .. '\0' .. what.id
+  rcall('SREM', fkey(what.flow, 'failed'), member)
+  rcall('SADD', fkey(what.flow, 'live'), member)
+  if not look_up(what.flow).status then rcall('RPUSH', fkey(what.flow, 'jobs'), member) end  -- it had been forgotten
   has(what.flow, what.name or nil)
 elseif verb == 'gone' then
   for _, one in ipairs(what) do
