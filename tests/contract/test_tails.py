@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 async def test_lines_of_a_job_are_followed_from_another_process(kind: str, tmp_path: Path) -> None:
     """K1: a tail that ends with the job; each line once, in order; what is below the level is left out."""
-    go = anyio.Event()
+    go = threading.Event()
 
-    async def chatty(job: Any, ctx: Any) -> None:
+    def chatty(job: Any, ctx: Any) -> None:
         ctx.logger.info("one")
         ctx.logger.debug("unheard")
-        await go.wait()
+        assert go.wait(PATIENCE)
         ctx.logger.warning("two", n=2)
 
     async with serving(make_backend(kind, tmp_path), {"chatty": chatty}):
