@@ -142,8 +142,8 @@ class FlowHandle:
         return cancelled
 
     async def restart(self, step: str | None = None) -> list[Listing]:
-        """Let its failed jobs run again, with all their attempts, or only those of one step; gives them. The flow goes on from there:
-        what succeeded is not done again. A cancelled flow runs again too."""
+        """Let its failed jobs, and those of its sub-flows, run again, with all their attempts, or only those of one step; gives them.
+        The flow goes on from there: what succeeded is not done again. A cancelled flow runs again too."""
         flow = await self._info()
         failed = [job for job in await self._backend.flow_jobs(self.id) if job.state == "failed"]
         if step is not None:
@@ -152,7 +152,11 @@ class FlowHandle:
         if failed and flow.status == "cancelled":
             await self._backend.reopen_flow(self.id)
         retried: list[Job] = [job for job in failed if await self._backend.retry(job.queue, job.id)]
-        return [job_listing(job) for job in retried]
+        below: list[Listing] = []
+        for child in await self._backend.flow_children(self.id):
+            if child.status in ("failed", "cancelled"):
+                below += await FlowHandle(self._backend, child.id).restart(step)
+        return [job_listing(job) for job in retried] + below
 
     async def _steps(self) -> dict[tuple[str | None, str | None], str | None]:
         """The step of each job that failed."""

@@ -422,6 +422,24 @@ async def test_a_sub_flow_holds_its_parent_open_and_tells_it(backend: Backend) -
     assert (await flow_of(backend, child.id)).status == "completed"
 
 
+async def test_a_sub_flow_that_fails_fails_its_parent_until_it_succeeds(backend: Backend) -> None:
+    """F5: a sub-flow's failure counts; a restart of it is one of its parent."""
+    await backend.publish([published("parcel", of="parcels"), published("sorry", subscribes=["flow:parcels:failed"])])
+    await start(backend, "split")
+    await finish(backend, await claim_one(backend), Emit("parcels", b"1", starts=True))
+    parcel = await claim_one(backend)
+    error = b'{"type":"E","message":"lost"}'
+    await backend.settle([failed(parcel, error, flow=place(parcel))])
+    await finish(backend, await claim_one(backend))
+    parent = await flow_of(backend)
+    assert (parent.status, parent.error) == ("failed", error)
+    assert await backend.retry("default", parcel.job.id)
+    assert (await flow_of(backend)).status == "running"
+    await finish(backend, await claim_one(backend))
+    parent = await flow_of(backend)
+    assert (parent.status, parent.error) == ("completed", None)
+
+
 async def test_a_flow_that_nobody_begins_is_told(backend: Backend) -> None:
     await start(backend, "split")
     assert await finish(backend, await claim_one(backend), Emit("nothing", b"1", starts=True)) == ["nothing"]
@@ -457,6 +475,9 @@ async def test_flows_are_listed_newest_first_page_by_page(backend: Backend, cloc
     assert ([flow.id for flow in rest], end) == (["f1", "f0"], None)
     running, _ = await backend.flows(statuses=["running"])
     assert [flow.id for flow in running] == ["f3", "f1"]
+    first, cursor = await backend.flows(statuses=["running"], limit=1)
+    last, end = await backend.flows("orders", ["running"], cursor=cursor)
+    assert ([flow.id for flow in (*first, *last)], end) == (["f3", "f1"], None)
     assert (await backend.flows("nobody"))[0] == []
     assert len((await backend.flows("orders", ["completed"]))[0]) == 3
 

@@ -130,6 +130,7 @@ class Delivery:
             flow.status, flow.finished_at, flow.error = "running", None, None
             self._store.keep_flow(flow)
             if flow.parent is not None:
+                self._store.failed(flow.parent, _FlowSource(flow), False)
                 self.has(flow.parent, None)
         self._touched[id] = None
         return flow
@@ -203,7 +204,8 @@ class Delivery:
         if emit.starts:
             child = NewFlow(started_flow(id), emit.trigger, emit.payload, flow.id)
             self._told(flow, "step.emitted", step, source, attempt, {"starts": emit.trigger, "flow_id": child.id})
-            return self.start(child)[1] > 0
+            new, first = self.start(child)
+            return first > 0 or not new
         made: list[list[str]] = []
         waiting: list[str] = []
         ignored: list[str] = []
@@ -285,6 +287,11 @@ class Delivery:
             self._happened(flow, "flow.failed", data=shown("error", flow.error))
         if flow.parent is not None and (parent := self._store.flow(flow.parent)) is not None:
             self._touched[parent.id] = None
+            if status != "completed":
+                self._store.failed(parent.id, _FlowSource(flow), True)
+                if parent.error is None:
+                    parent.error = flow.error
+                    self._store.keep_flow(parent)
             if parent.status == "running":
                 self._tell_parent(flow, parent)
 

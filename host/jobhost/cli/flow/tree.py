@@ -14,7 +14,9 @@ Place = tuple[str, str]
 """Queue and id of a job."""
 MARKS = {"completed": "✓", "failed": "✗", "active": "▸", "step.completed": "✓", "step.failed": "✗", "step.started": "▸"}
 MOST_CHILDREN = 20
-"""Jobs of one emit's trigger that are shown one by one."""
+"""Jobs that came from one that are shown one by one."""
+MOST_DEPTH = 30
+"""Levels that are shown."""
 
 
 @dataclass(slots=True)
@@ -96,13 +98,38 @@ def _took(job: Listing) -> str:
     return f" {ms} ms" if ms < 10_000 else f" {ms / 1000:.1f} s"
 
 
-def lines_of(nodes: Sequence[Node], indent: str = "") -> Iterator[str]:
-    """The lines of a tree; of many jobs on one branch the first, and how many more there are."""
-    shown = nodes if len(nodes) <= MOST_CHILDREN else nodes[:MOST_CHILDREN]
-    for number, node in enumerate(shown):
-        last = number == len(nodes) - 1
+def lines_of(nodes: Sequence[Node]) -> Iterator[str]:
+    """The lines of a tree. Of many jobs on one branch the first are shown, and of a long chain its beginning, with how many more there
+    are: a flow may have ten thousand steps, one below the other."""
+    todo: list[tuple[Node | int, str, bool]] = _branch(nodes, "")
+    while todo:
+        node, indent, last = todo.pop()
+        corner = "└─" if last else "├─"
+        if isinstance(node, int):
+            yield f"{indent}{corner} … and {node:,} more"
+            continue
         trigger = f"{line_of(node.trigger)} → " if node.trigger else ""
-        yield f"{indent}{'└─' if last else '├─'} {trigger}{node.text}"
-        yield from lines_of(node.below, indent + ("   " if last else "│  "))
-    if len(nodes) > len(shown):
-        yield f"{indent}└─ … and {len(nodes) - len(shown):,} more"
+        yield f"{indent}{corner} {trigger}{node.text}"
+        deeper = indent + ("   " if last else "│  ")
+        if len(deeper) > 3 * MOST_DEPTH and node.below:
+            yield f"{deeper}└─ … and {_size(node.below):,} more below"
+        else:
+            todo += _branch(node.below, deeper)
+
+
+def _branch(nodes: Sequence[Node], indent: str) -> list[tuple[Node | int, str, bool]]:
+    """The nodes of one branch, the first of them last: a stack."""
+    shown: list[Node | int] = list(nodes[:MOST_CHILDREN])
+    if len(nodes) > MOST_CHILDREN:
+        shown.append(len(nodes) - MOST_CHILDREN)
+    return [(node, indent, number == 0) for number, node in enumerate(reversed(shown))]
+
+
+def _size(nodes: Sequence[Node]) -> int:
+    """How many nodes there are here and below."""
+    count, todo = 0, list(nodes)
+    while todo:
+        node = todo.pop()
+        count += 1
+        todo += node.below
+    return count

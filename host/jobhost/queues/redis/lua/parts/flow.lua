@@ -72,6 +72,7 @@ local function has(id, name)
     rcall('ZREM', P .. ':jh:flows:ended', id)
     rcall('SADD', P .. ':jh:flows:running', id)
     if parent ~= '' then
+      rcall('SREM', fkey(parent, 'failed'), '\0' .. id)
       under(parent, id)
       has(parent)
     end
@@ -261,6 +262,11 @@ local function end_flow(id, status)
   if parent == '' or not look_up(parent).status then return end
   rcall('SREM', fkey(parent, 'live'), '\0' .. id)
   touched[parent] = true
+  if status ~= 'completed' then
+    rcall('SADD', fkey(parent, 'failed'), '\0' .. id)
+    local error = rcall('HGET', fkey(id), 'error')
+    if error then rcall('HSETNX', fkey(parent), 'error', error) end
+  end
   if look_up(parent).status == 'running' then
     local trigger = 'flow:' .. name .. (status == 'completed' and '' or ':failed')
     local payload = '{"flow_id":' .. cjson.encode(id) .. ',"status":"' .. status .. '"}'
