@@ -182,10 +182,6 @@ def test_batches_are_what_is_measured() -> None:
     ran: list[str] = []
 
     class Counting(Store):
-        async def run(self, script: Any, keys: Any, args: Any) -> Any:
-            ran.append(script.name)
-            return await super().run(script, keys, args)
-
         async def run_all(self, calls: Any) -> Any:
             ran.extend(script.name for script, _, _ in calls)
             return await super().run_all(calls)

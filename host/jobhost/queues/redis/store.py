@@ -108,20 +108,13 @@ class Store:
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """Run one script."""
-        connection = await self.client.connection()
-        try:
-            return await self.client.reply(
-                connection.call("EVALSHA", script.sha, len(keys), *keys, *args), REPLY_TIMEOUT
-            )
-        except ReplyError as error:
-            if NO_SCRIPT not in str(error):
-                raise
-        return await self.client.call("EVAL", script.text, len(keys), *keys, *args)
+        [reply] = await self.run_all([(script, keys, args)])
+        return reply
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one write and give their replies in order. Raises the first error, once all have been run."""
-        if not calls:
-            return []
+        if len(calls) < 2:
+            return [await self._run_one(*call) for call in calls]
         connection = await self.client.connection()
         futures = [connection.call("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls]
         replies = await self.client.reply(asyncio.gather(*futures, return_exceptions=True), REPLY_TIMEOUT)
@@ -134,6 +127,18 @@ class Store:
             if isinstance(reply, BackendUnavailableError | ReplyError):
                 raise reply
         return list(replies)
+
+    async def _run_one(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        """What is asked most, without what many at once need."""
+        connection = await self.client.connection()
+        try:
+            return await self.client.reply(
+                connection.call("EVALSHA", script.sha, len(keys), *keys, *args), REPLY_TIMEOUT
+            )
+        except ReplyError as error:
+            if NO_SCRIPT not in str(error):
+                raise
+        return await self.client.call("EVAL", script.text, len(keys), *keys, *args)
 
     async def in_one_step(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         """Run commands as one transaction and give their replies. Raises the first error."""
