@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -71,11 +71,12 @@ async def serving(
     queues: Any = None,
     prepare: Callable[[Host], None] | None = None,
     log: Any = None,
+    only: Sequence[str] | None = None,
     **config: Any,
 ) -> AsyncIterator[Hosted]:
-    """A host over `backend` with `functions` registered; `prepare` gets it before its start."""
+    """A host over `backend` with `functions` registered; `prepare` gets it before its start. `only`: the queues it serves."""
     settings = {"queue_url": "memory://", "bundles": list(bundles), "queues": queues or {}, "shutdown_timeout": "5s"}
-    host = Host(Config.model_validate({**settings, **config}), backend=backend, log=log)
+    host = Host(Config.model_validate({**settings, **config}), backend=backend, log=log, queues=only)
     for name, given in functions.items():
         fn, options = given if isinstance(given, tuple) else (given, {})
         host.register(fn, name, **options)

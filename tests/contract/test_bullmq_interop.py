@@ -457,6 +457,37 @@ async def test_cron_with_a_time_zone_goes_on(peer: Peer, host: Hosted) -> None:
     assert following.delay_until == next_one
 
 
+async def test_a_node_producer_adds_to_a_flow_and_a_node_worker_ends_it(peer: Peer, backend: RedisBackend) -> None:
+    """F2, F5: `flowId` in the data of a job that Node adds; a step that a worker of BullMQ works ends its flow too."""
+
+    async def place(job: Any, ctx: Any) -> Any:
+        await ctx.flow.emit("placed", {"n": 1})
+        return [ctx.flow_id, ctx.flow_name, ctx.step_id]
+
+    theirs = {"queue": "theirs", "flow": {"name": "orders", "subscribes": ["placed"]}}
+    handlers = {"place": (place, {"flow": {"name": "orders", "emits": ["placed"]}}), "echo": (echo, theirs)}
+    async with (
+        serving(backend, handlers, only=["default"], **ON_REDIS) as host,
+        Client(backend=host.backend) as client,
+    ):
+        with anyio.fail_after(PATIENCE):
+            await host.host.publisher.done.wait()
+        id = await peer.do("add", queue="default", name="place", data={"flowId": "from-node", "flowName": "orders"})
+        assert result_of(await host.done(id)) == ["from-node", "orders", "from-node__place__attempt-1"]
+        flow = client.flow("from-node")
+        assert (await flow.info())["status"] == "running"
+        await peer.do("work", queue="theirs")
+        with anyio.fail_after(PATIENCE):
+            while (await host.backend.counts("theirs"))["completed"] < 1:
+                await anyio.sleep(0.01)
+        await host.backend.sweep_flows(None, 0)  # as every host does once a minute
+        assert (await flow.info())["status"] == "completed"
+        assert [(job["name"], job["state"]) for job in await flow.jobs()] == [
+            ("place", "completed"),
+            ("echo", "completed"),
+        ]
+
+
 async def test_schedules_may_be_job_schedulers_that_node_sees(peer: Peer, host: Hosted) -> None:
     """C5: BullMQ's job schedulers on Redis: made, listed, changed and removed from here, known there; and the reverse."""
     async with Client(backend=host.backend) as client:
