@@ -16,6 +16,7 @@ from jobhost import Client
 from jobhost.cli.lazy import LazyGroup
 from jobhost.cli.main import VERBS, cli
 from jobhost.queues.admission import Admission
+from jobhost.queues.flows import Emit, InFlow
 from jobhost.queues.job import HostInfo, Lease, LogLine, PublishedHandler, Settlement
 
 JOB_KEYS = [
@@ -324,6 +325,86 @@ def test_state_diff() -> None:
     }
     assert jobhost("state", "diff", "flow:a", "flow:b").exit_code == 1
     assert out("state", "diff", "flow:a", "flow:a") == ""
+
+
+def test_flows() -> None:
+    """F5: list, show, logs, restart, cancel; what handlers published can be forgotten."""
+
+    async def live(jobs: Client) -> None:
+        placed = json.dumps({"flow": {"name": "orders", "subscribes": []}}).encode()
+        charge = json.dumps({"flow": {"name": "orders", "subscribes": ["placed"]}}).encode()
+        published = [PublishedHandler("place", "default", placed), PublishedHandler("charge", "default", charge)]
+        await jobs.backend.publish(published)
+        for id in ("f1", "f2"):
+            await jobs.start_flow("orders", {"n": 1}, id=id)
+        for claim in (await jobs.backend.claim("default", 2, Admission(), 30_000, "here:1")).claims:
+            lease = Lease("default", claim.job.id, claim.token)
+            line = LogLine(1_700_000_000_000, "warning", "placed\x1b[2J", None, 1, "handler")
+            await jobs.backend.log([(lease, line)])
+            place = InFlow(claim.job.flow_id or "", "orders", "place")
+            emits = (Emit("placed", b'{"n":1}'), Emit("nobody", b"1"))
+            await jobs.backend.settle([Settlement(lease, "completed", result=b"1", flow=place, emits=emits)])
+        (claim,) = (await jobs.backend.claim("default", 1, Admission(), 30_000, "here:1")).claims
+        lease = Lease("default", claim.job.id, claim.token)
+        await jobs.backend.settle([Settlement(lease, "failed", error=ERROR, flow=InFlow("f1", "orders", "money"))])
+
+    with_backend(live)
+    assert [(one["id"], one["status"]) for one in parsed("flow", "list", "--json")] == [
+        ("f2", "running"),
+        ("f1", "failed"),
+    ]
+    assert "ValueError: no width" in out("flow", "list", "--status", "failed")
+    assert jobhost("flow", "list", "-n", "1").stderr.startswith("more: --cursor ")
+    shown = out("flow", "show", "f1")
+    for text in (
+        "status   failed",
+        "└─ ✓ place completed",
+        "placed → ✗ charge failed",
+        "nobody -> nobody",
+        "step.failed",
+    ):
+        assert text in shown, shown
+    whole = parsed("flow", "show", "f1", "--json")
+    assert (whole["name"], len(whole["jobs"]), whole["children"]) == ("orders", 2, [])
+    assert [json.loads(line)["id"] for line in out("flow", "show", "f1", "-f", "--json").splitlines()] == list(
+        range(1, len(whole["events"]) + 1)
+    )
+    assert out("flow", "show", "f1", "-f", "--all").count("flow.failed") == 1
+    assert "placed" in out("flow", "logs", "f1", "-f")
+    assert out("flow", "logs", "f1", "--level", "error") == ""
+    assert json.loads(out("flow", "logs", "f1", "--step", "place", "--json"))["step"] == "place"
+    assert "no failed job of step nothing" in fails(1, "flow", "restart", "f1", "--step", "nothing")
+    assert "charge default:" in jobhost("flow", "restart", "f1", "--step", "money").stderr
+    assert "no failed job of it" in fails(1, "flow", "restart", "f1")
+    out("flow", "cancel", "f1", "f2")
+    assert "f1: had ended" in fails(1, "flow", "cancel", "f1")
+    assert [one["status"] for one in parsed("flow", "list", "--json")] == ["cancelled", "cancelled"]
+    assert "flow 'nothing' is not there" in fails(1, "flow", "show", "nothing")
+    assert "no handler begins a flow 'nothing'" in fails(1, "flow", "start", "nothing")
+    assert jobhost("flow", "start", "orders", "--id", "f1").stderr.startswith("flow f1 is there already")
+    assert out("flow", "start", "orders", "--data", "7").strip() == parsed("flow", "list", "--json")[0]["id"]
+    assert jobhost("handlers", "forget", "place").stderr == "1 forgotten\n"
+    assert fails(1, "handlers", "forget", "place") == "0 forgotten\n"
+
+
+def test_a_project_starts_its_own_flows_and_draws_them(tmp_path: Path) -> None:
+    """F5: the first steps are the project's own; `flow graph`, `check`."""
+    folder = tmp_path / "handlers"
+    folder.mkdir()
+    settings = 'config = {"flow": {"name": "orders", %s}}\n\n\ndef handler(job, ctx):\n    return None\n'
+    (folder / "place.py").write_text(settings % '"emits": ["placed"]')
+    (folder / "charge.py").write_text(settings % '"subscribes": ["placd"]')
+    (tmp_path / "jobhost.toml").write_text('http = "off"\n[[bundles]]\npath = "handlers"\n')
+    assert "did you mean 'placed'?" in jobhost("check").stdout
+    assert jobhost("check").exit_code == 1
+    (folder / "charge.py").write_text(settings % '"subscribes": ["placed"]')
+    assert out("check") == "ok: 2 handlers in 1 bundles\n"
+    assert '-->|"placed"|' in out("flow", "graph", "orders")
+    assert parsed("flow", "graph", "--json")["edges"] == [{"from": "place", "to": "charge", "trigger": "placed"}]
+    assert "no handler begins a flow 'x'" in fails(1, "flow", "graph", "x")
+    id = out("flow", "start", "orders", "--data", '{"n": 1}').splitlines()[-1]
+    assert [job["name"] for job in parsed("flow", "show", id, "--json")["jobs"]] == ["place"]
+    assert "known: orders" in fails(1, "flow", "start", "orderz")
 
 
 def test_schedules() -> None:
