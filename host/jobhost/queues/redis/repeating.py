@@ -87,11 +87,16 @@ def _schedule(queue: str, id: str, due: int, fields: Fields) -> Schedule:
 async def remove(store: Store, id: str) -> bool:
     """Remove a job scheduler and the job that it has made; False if no queue has one of this id."""
     for queue in await looking.queue_names(store):
-        keys = store.keys(queue)
-        names = [keys.repeat, keys.delayed, keys.events]
-        if await store.run(scripts.bullmq("removeJobScheduler"), names, [id, keys.base]) == 0:
+        if await remove_from(store, queue, id):
             return True
     return False
+
+
+async def remove_from(store: Store, queue: str, id: str) -> bool:
+    """Remove a job scheduler of one queue; False if it has none of this id."""
+    keys = store.keys(queue)
+    names = [keys.repeat, keys.delayed, keys.events]
+    return bool(await store.run(scripts.bullmq("removeJobScheduler"), names, [id, keys.base]) == 0)
 
 
 class _Way:

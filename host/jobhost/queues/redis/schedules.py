@@ -14,12 +14,12 @@ from .store import Store
 
 
 async def put(store: Store, schedule: Schedule) -> None:
-    """Store one; under its id there is then none of the other kind."""
+    """Store one; under its id there is then none of the other kind in its queue."""
     if schedule.bullmq:
         await _remove_ours(store, schedule.id)
         await repeating.put(store, schedule)
         return
-    await repeating.remove(store, schedule.id)
+    await repeating.remove_from(store, schedule.queue, schedule.id)
     commands: list[tuple[Arg, ...]] = [("HSET", store.shared("schedules"), schedule.id, dumped(schedule))]
     if schedule.due is None:
         commands.append(("ZREM", store.shared("schedules:due"), schedule.id))
