@@ -92,5 +92,7 @@ def test_events_are_lines_of_bounded_length() -> None:
     assert "step.completed" in long
     retry = event("step.retry", "1", "place", {"error": {"type": "E", "message": "no"}, "delay_ms": 200})
     assert event_text(retry).endswith("step.retry      place #1 E: no; again in 200 ms")
+    unmet = event("flow.completed", data={"unmet": ["refund"]})
+    assert event_text(unmet).endswith("flow.completed  never got all they wait for: refund")
     nobody = event("step.emitted", "1", "place", {"trigger": "lost", "to": [], "key": "k"})
     assert event_text(nobody).endswith("place #1 lost [k] -> nobody")

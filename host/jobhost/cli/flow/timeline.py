@@ -26,6 +26,8 @@ def _told(type: str, data: Any) -> str:
         return ""
     if type == "step.emitted":
         return _emitted(data)
+    if type == "flow.completed" and data.get("unmet"):
+        return f"never got all they wait for: {_cut(', '.join(map(str, data['unmet'])))}"
     if isinstance(error := data.get("error"), dict):
         text = f"{error.get('type')}: {error.get('message')}"
         return _cut(text if not data.get("delay_ms") else f"{text}; again in {data['delay_ms']} ms")
