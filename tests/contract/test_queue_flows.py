@@ -345,6 +345,18 @@ async def test_a_failed_step_that_is_retried_lets_its_flow_run_again(backend: Ba
     assert (flow.status, flow.error) == ("completed", None)
 
 
+async def test_what_is_told_late_does_not_open_a_flow_again(backend: Backend) -> None:
+    """F3: by a host that lost the job and wakes up: the event is kept, and the flow has ended once."""
+    await start(backend, "a")
+    claimed = await claim_one(backend)
+    await finish(backend, claimed)
+    before = await flow_of(backend)
+    await backend.happened([Happening(lease(claimed), place(claimed), "step.progress", 1, b'{"progress":9}')])
+    after = await flow_of(backend)
+    assert (after.status, after.finished_at) == ("completed", before.finished_at)
+    assert (await types(backend))[-2:] == ["flow.completed", "step.progress"]
+
+
 @pytest.mark.parametrize("how", ["cancel", "remove", "drain", "clean", "queue", "stalled"])
 async def test_a_flow_ends_when_its_last_job_is_gone(backend: Backend, clock: TurnedClock, how: str) -> None:
     await start(backend, "a")

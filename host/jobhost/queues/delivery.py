@@ -149,8 +149,10 @@ class Delivery:
     # Runs ----------------------------------------------------------------------------------------------------------
 
     def event(self, place: InFlow, type: str, source: Source, attempt: int, data: Json | None) -> None:
-        """Tell of a job of a flow."""
-        self._happened(self.has(place.id, place.name), type, place.step, attempt, source, data)
+        """Tell of a job of a flow that is there. It may be told late, by a host that lost the job: the flow is left as it is."""
+        flow = self._store.flow(place.id)
+        if flow is not None:
+            self._happened(flow, type, place.step, attempt, source, data)
 
     def tell(self, id: str, type: str, data: Json | None) -> None:
         """An event that is of no job."""

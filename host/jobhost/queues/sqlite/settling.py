@@ -117,6 +117,7 @@ def _end_badly(tx: Transaction, settlement: Settlement) -> bool:
     tx.execute(_CHARGE, (*counters, settlement.receipt, held.seq))
     if settlement.flow is not None and held.flow_id is None:
         tx.execute(_JOINS, (settlement.flow.id, settlement.flow.name, held.seq))
+        tx.flows.delivery.has(settlement.flow.id, settlement.flow.name)
     if settlement.to == "failed":
         _fail(tx, held, ACTIVE, settlement.keep, settlement.dead_letter, settlement)
     else:
@@ -249,5 +250,6 @@ def happened(tx: Transaction, happenings: Sequence[Happening]) -> None:
             continue
         if row[3] is None and row[2] is None:
             tx.execute(_JOINS, (one.place.id, one.place.name, row[0]))
+            tx.flows.delivery.has(one.place.id, one.place.name)
         source = JobRef(one.lease.queue, one.lease.id, row[1])
         tx.flows.delivery.event(one.place, one.type, source, one.attempt, one.data)

@@ -27,12 +27,15 @@ elseif verb == 'happened' then
   for _, one in ipairs(what) do
     local key = P .. ':' .. one.source.queue .. ':' .. one.source.id
     local facts = rcall('HMGET', key, 'name', 'finishedOn', 'processedOn')
-    if facts[1] then
-      has(one.place.id, one.place.name or nil)
-      if one.ours then
-        rcall('HSET', key, 'jh', one.ours)
-        if not facts[2] then joins_flow(one.place.id, one.source.queue, one.source.id) end
+    if facts[1] and one.ours then
+      rcall('HSET', key, 'jh', one.ours)
+      if not facts[2] then
+        has(one.place.id, one.place.name or nil)
+        joins_flow(one.place.id, one.source.queue, one.source.id)
       end
+    end
+    -- It may be told late, by a host that lost the job: a flow that has ended is left as it is.
+    if facts[1] and look_up(one.place.id).status then
       happened(one.place.id, one.type, one.place.step, one.attempt, one.source, one.data)
     end
   end
