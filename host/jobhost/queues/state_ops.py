@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from jobhost.errors import StateLimitError
 
-from .job import Json
+from .job import Json, Lease
 from .outcomes import incremented
 
 MOST_KEYS = 10_000
@@ -64,3 +64,22 @@ def changed(
 def too_many(scope: str) -> StateLimitError:
     """The error of a scope that is full."""
     return StateLimitError(f"the state scope {scope!r} has {MOST_KEYS:,} keys, which is the most it may have")
+
+
+class SingleChanges:
+    """The single changes of the seam, as batches of one."""
+
+    async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
+        """The store's own."""
+        raise NotImplementedError
+
+    async def state_set(
+        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
+    ) -> None:
+        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
+
+    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
+        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
+
+    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
+        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from ..job import HostInfo, Json, Lease, NewJob, PublishedHandler
 from ..schedules import Fired, Firing, Schedule, is_over, need_ours, settled
 from ..seam import Added
-from ..state_ops import Result, StateOp
+from ..state_ops import Result, SingleChanges, StateOp
 from .core import Core
 
 HOST_LIVES_MS = 120_000
 """A host that has not sent a heartbeat for so long is not listed."""
 
 
-class SideCalls(Core):
+class SideCalls(SingleChanges, Core):
     """What is asked beside the jobs."""
 
     async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
@@ -59,17 +59,6 @@ class SideCalls(Core):
 
     async def state_get(self, scope: str, key: str) -> Json | None:
         return self._state.get(scope, key)
-
-    async def state_set(
-        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
-    ) -> None:
-        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
-
-    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
-
-    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
-        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
 
     async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
         self._check(lease)

@@ -27,7 +27,7 @@ from ..job import (
 )
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
-from ..state_ops import Result, StateOp
+from ..state_ops import Result, SingleChanges, StateOp
 from . import adding, claiming, flows, listening, looking, schedules, scripts, settling, state, steering
 from .address import parse_url
 from .client import Client
@@ -55,7 +55,7 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-class RedisBackend:
+class RedisBackend(SingleChanges):
     """The `Backend` of `redis://` and `rediss://`. `prefix`: BullMQ's key prefix."""
 
     most_at_once = 32
@@ -263,17 +263,6 @@ class RedisBackend:
 
     async def state_get(self, scope: str, key: str) -> Json | None:
         return await state.get(self._store, scope, key)
-
-    async def state_set(
-        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
-    ) -> None:
-        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
-
-    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
-
-    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
-        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
 
     async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
         return await state.change(self._store, scope, ops, lease)

@@ -35,7 +35,7 @@ from ..job import (
 )
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
-from ..state_ops import Result, StateOp
+from ..state_ops import Result, SingleChanges, StateOp
 from . import adding, claiming, deleting, flows, looking, schedules, settling, state, steering
 from .bell import Bell, Kind, events_in, queues_in
 from .deleting import CHUNK
@@ -55,7 +55,7 @@ EVER = 1 << 62
 T = TypeVar("T")
 
 
-class SqliteBackend:
+class SqliteBackend(SingleChanges):
     """Jobs in a file. `busy_ms`: how long to wait while another process holds the file."""
 
     most_at_once = 1_000
@@ -352,17 +352,6 @@ class SqliteBackend:
 
     async def state_get(self, scope: str, key: str) -> Json | None:
         return await self._read(lambda db: looking.state_get(db, scope, key, self._clock()))
-
-    async def state_set(
-        self, scope: str, key: str, value: Json, ttl_ms: int | None = None, lease: Lease | None = None
-    ) -> None:
-        await self.state_change(scope, [StateOp("set", key, value, ttl_ms)], lease)
-
-    async def state_delete(self, scope: str, key: str, lease: Lease | None = None) -> bool:
-        return bool((await self.state_change(scope, [StateOp("delete", key)], lease))[0])
-
-    async def state_incr(self, scope: str, key: str, by: int = 1, lease: Lease | None = None) -> int:
-        return int((await self.state_change(scope, [StateOp("incr", key, by=by)], lease))[0] or 0)
 
     async def state_change(self, scope: str, ops: Sequence[StateOp], lease: Lease | None = None) -> list[Result]:
         return await self._write(lambda tx: state.change(tx, scope, ops, lease))
