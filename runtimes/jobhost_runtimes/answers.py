@@ -54,11 +54,12 @@ class Answers:
             self._refuse(request, "InvalidParamsError", problem)
         else:
             _count(run, method)
-            if self._answered(request, run):
+            pause = 0.0 if run.account is None else run.account.turn(CALLS_PER_SECOND, CALLS_AT_ONCE)
+            if pause <= 0 and self._answered(request, run):
                 return
             size = sum(len(value) for value in params.values() if isinstance(value, bytes))
             self._hold(size)
-            task = asyncio.get_running_loop().create_task(self._serve(request, run))
+            task = asyncio.get_running_loop().create_task(self._serve(request, run, pause))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _task: self._hold(-size))
@@ -66,8 +67,6 @@ class Answers:
     def _answered(self, request: Request, run: Run) -> bool:
         """Answer what needs no waiting, while nothing else of this child waits: a task for each would be the dearest part of it."""
         if self._tasks or not self._connection.taking.is_set():
-            return False
-        if run.account is not None and run.account.turn(CALLS_PER_SECOND, CALLS_AT_ONCE) > 0:
             return False
         try:
             result = self._services.call_now(run, request.method, request.params)
@@ -95,8 +94,7 @@ class Answers:
             self._holding = False
             self._connection.release()
 
-    async def _serve(self, request: Request, run: Run) -> None:
-        pause = 0.0 if run.account is None else run.account.turn(CALLS_PER_SECOND, CALLS_AT_ONCE)
+    async def _serve(self, request: Request, run: Run, pause: float) -> None:
         if pause > 0:
             await asyncio.sleep(pause)
         async with self._places:

@@ -38,6 +38,8 @@ MAX_KEY = 1024
 """Bytes of an emit's key."""
 MOST_EMITS = 10_000
 """Emits of one run: all of them are delivered in the one step that ends it, and the store serves nobody else meanwhile."""
+MOST_SAID = 1_000
+"""Unmatched triggers that the log names: a child that makes up new ones must not fill log and host."""
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of all payloads of one run."""
 
@@ -54,6 +56,8 @@ class Emitting:
         self._ready = ready
         self.log = log
         self._said: set[str] = set()
+        self._known: set[str] = set()
+        """Flows that some handler begins: asked for once."""
 
     # What runs ask -----------------------------------------------------------------------------------------------
 
@@ -81,7 +85,9 @@ class Emitting:
         """`ctx.flow.start`: a flow under this one. Gives its id."""
         name, payload, key = params["trigger"], params["payload"], params.get("key")
         self._grant(live, f"start:{name}")
-        if not any(starts_of(one.info) == name for one in await self._backend.published()):
+        if name not in self._known:
+            self._known = {begun for one in await self._backend.published() if (begun := starts_of(one.info))}
+        if name not in self._known:
             raise CallError(f"no handler begins a flow {name!r}: one needs flow = {{name = {name!r}}}", "FlowError")
         emit = self._counted(live, Emit(name, payload, key, live.ordinal(f"start:{name}", key), starts=True))
         if params.get("immediate"):
@@ -142,7 +148,7 @@ class Emitting:
     def told(self, unmatched: Sequence[str], handler: str) -> None:
         """Say which triggers nobody subscribes to, each once."""
         for trigger in unmatched:
-            if trigger not in self._said:
+            if trigger not in self._said and len(self._said) < MOST_SAID:
                 self._said.add(trigger)
                 hint = "the flow's events keep it; a handler gets it whose flow says subscribes = [TRIGGER]"
                 self.log.warning("emit.unmatched", trigger=trigger, handler=handler, hint=hint)

@@ -94,9 +94,9 @@ class Host:
         self.bundles = Bundles(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Semaphore()
+        """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
         self.asked = 0
         """Places that claims under way may fill."""
-        """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
         self.running_of: defaultdict[str, int] = defaultdict(int)
         """Runs under way of each handler, counted by the workers."""
         self._tasks: set[asyncio.Task[Any]] = set()
