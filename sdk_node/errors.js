@@ -29,11 +29,15 @@ class HandlerError extends JobhostError {}
 /** The job fails now, whatever attempts are left. */
 class UnrecoverableError extends HandlerError {}
 
-/** The job comes back later and no attempt is used. `delay` is a duration such as "5m", at least 100 ms. */
+/**
+ * The job comes back later and no attempt is used. `delay` is a duration such as "5m", at least 100 ms. With `attempt: true` it counts as
+ * an attempt, and fails the job after the last one: for a server that says when to try again (`Retry-After`).
+ */
 class RetryLater extends HandlerError {
-  constructor(delay, message) {
+  constructor(delay, message, { attempt = false } = {}) {
     super(message || `come back in ${delay}`);
     hidden(this, "delayMs", milliseconds(delay));
+    hidden(this, "usesAttempt", attempt === true);
   }
 }
 

@@ -10,6 +10,9 @@ from .errors import ChildStartError
 from .json_text import is_json
 from .run import Ending, Outcome, host_error
 
+MOST_KINDS = 16
+"""Classes of one error that are looked at."""
+
 
 def raised(error: dict[str, Any]) -> Outcome:
     """What a handler raised, as the child tells it; the origin is ours to set."""
@@ -28,7 +31,18 @@ def raised(error: dict[str, Any]) -> Outcome:
     retry = error.get("retry")
     if not (retry is None or retry is False or (type(retry) is int and retry >= 0)):
         retry = None
-    return Outcome(Ending.RAISED, error=stored, retry=retry)
+    return Outcome(
+        Ending.RAISED,
+        error=stored,
+        retry=retry,
+        uses_attempt=error.get("uses_attempt") is True,
+        kinds=_kinds(error.get("kinds")),
+    )
+
+
+def _kinds(told: Any) -> list[str]:
+    """Names of classes; what is none is left out."""
+    return [kind for kind in told[:MOST_KINDS] if type(kind) is str] if type(told) is list else []
 
 
 def _clip(value: Any, kib: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,10 @@ class Outcome:
     result: Json | None = None
     error: dict[str, Any] | None = None
     retry: int | bool | None = None
+    uses_attempt: bool = False
+    """A `retry` in ms counts as an attempt."""
+    kinds: Sequence[str] = ()
+    """The classes that the error's own derives from, as far as its language tells them."""
     reason: str = ""
     suspect: bool = False
     receipt: Json | None = None

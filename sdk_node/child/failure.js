@@ -15,6 +15,7 @@ const MAX_STACK = 64 * 1024;
 const MAX_DATA = 64 * 1024;
 /** Links of a chain of causes; longer ones repeat themselves. */
 const MAX_CAUSES = 8;
+const MAX_KINDS = 16;
 
 /** What every error has; everything else that is enumerable is the user's. */
 const COMMON = new Set(["name", "message", "stack", "cause"]);
@@ -25,7 +26,8 @@ const COMMON = new Set(["name", "message", "stack", "cause"]);
  */
 function toFailure(thrown) {
   try {
-    return { ...typeAndMessage(thrown), stack: stackOf(thrown), retry: retryOf(thrown), data: dataOf(thrown) };
+    const failure = { ...typeAndMessage(thrown), stack: stackOf(thrown), retry: retryOf(thrown), data: dataOf(thrown) };
+    return Object.assign(failure, moreOf(thrown));
   } catch {
     // Getters and proxies may throw in turn.
     return { type: "Error", message: "something was thrown that cannot be read", stack: "", retry: null, data: null };
@@ -64,6 +66,26 @@ function isOurFrame(line) {
 function retryOf(thrown) {
   if (isNamed(thrown, "UnrecoverableError")) return false;
   return isNamed(thrown, "RetryLater") && Number.isSafeInteger(thrown.delayMs) ? thrown.delayMs : null;
+}
+
+/** What few errors have: the classes between theirs and `Error`, by which jobs may be retried, and that coming back later counts as an attempt. */
+function moreOf(thrown) {
+  const more = {};
+  const kinds = isErrorLike(thrown) ? kindsOf(thrown) : [];
+  if (kinds.length > 0) more.kinds = kinds;
+  if (isNamed(thrown, "RetryLater") && thrown.usesAttempt === true) more.uses_attempt = true;
+  return more;
+}
+
+/** Node's own codes (`ECONNREFUSED`) are what its errors differ by: they count as classes. */
+function kindsOf(error) {
+  const kinds = [];
+  if (typeof error.code === "string") kinds.push(clip(error.code, MAX_TYPE));
+  for (let proto = Object.getPrototypeOf(error); proto !== null && kinds.length < MAX_KINDS; proto = Object.getPrototypeOf(proto)) {
+    const name = proto.constructor?.name;
+    if (typeof name === "string" && name !== "" && name !== "Object" && name !== typeOf(error)) kinds.push(clip(name, MAX_TYPE));
+  }
+  return kinds;
 }
 
 function dataOf(thrown) {

@@ -37,14 +37,16 @@ class UnrecoverableError(HandlerError):
 
 
 class RetryLater(HandlerError):  # noqa: N818 - reads as what it asks for: raise RetryLater("5m")
-    """The job comes back later and no attempt is used."""
+    """The job comes back later and no attempt is used, unless it is asked for."""
 
-    def __init__(self, delay: Duration, message: str = "") -> None:
-        """`delay`: a duration such as "5m", at least 100 ms. Raises ValueError at any other form."""
+    def __init__(self, delay: Duration, message: str = "", *, attempt: bool = False) -> None:
+        """`delay`: a duration such as "5m", at least 100 ms. `attempt`: it counts as an attempt, and fails the job after the last one:
+        for a server that says when to try again (`Retry-After`). Raises ValueError at any other form."""
         from .durations import milliseconds
 
         super().__init__(message or f"come back in {delay}")
         self.delay_ms = milliseconds(delay)
+        self.uses_attempt = attempt
 
 
 class InvalidJobDataError(UnrecoverableError):

@@ -20,6 +20,8 @@ MAX_TYPE, MAX_MESSAGE, MAX_STACK = 200, 16 * 1024, 64 * 1024
 MAX_DATA = 64 * 1024
 """Bytes of JSON of an exception's own attributes; beyond it they are dropped, the fields and causes stay."""
 MAX_CAUSES = 8
+MAX_KINDS = 16
+_ROOTS = (Exception, BaseException, object)
 
 _SDK = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -33,6 +35,7 @@ def error_map(error: BaseException) -> dict[str, Any]:
             "stack": stack_of(error),
             "retry": _retry_of(error),
             "data": _data_of(error),
+            **_more_of(error),
         }
     except BaseException as second:  # noqa: BLE001 - MemoryError, or a `__str__` that raises SystemExit
         name = type(second).__name__
@@ -115,6 +118,18 @@ def _retry_of(error: BaseException) -> Any:
         return False
     # The class of BullMQ's Python package, honoured by name: a ported handler goes on raising it.
     return False if any(kind.__name__ == "UnrecoverableError" for kind in type(error).__mro__) else None
+
+
+def _more_of(error: BaseException) -> dict[str, Any]:
+    """What few errors have: classes between theirs and the language's own roots, by which jobs may be retried, and that coming back later
+    counts as an attempt."""
+    more: dict[str, Any] = {}
+    kinds = [kind.__name__[:MAX_TYPE] for kind in type(error).__mro__[1:] if kind not in _ROOTS][:MAX_KINDS]
+    if kinds:
+        more["kinds"] = kinds
+    if isinstance(error, RetryLater) and error.uses_attempt:
+        more["uses_attempt"] = True
+    return more
 
 
 def _data_of(error: BaseException) -> bytes | None:

@@ -201,26 +201,6 @@ async def test_a_job_that_goes_on_keeps_its_state(backend: Backend) -> None:
 # Dead letters ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_failed_job_is_copied_to_its_dead_letter_queue(backend: Backend, clock: TurnedClock) -> None:
-    """G3: dead letter queue."""
-    await backend.add([NewJob("a", b'{"n":1}', metadata='{"user":"ü"}'.encode(), priority=3, attempts=1)])
-    error = b'{"type":"ValueError","message":"no"}'
-    await backend.settle([failed(await claim_one(backend), error, dead_letter="default.dead")])
-    [dead], _ = await backend.jobs("default.dead")
-    assert (dead.name, dead.data, dead.state) == ("a", b'{"n":1}', "waiting")
-    assert dead.metadata is not None
-    assert json.loads(dead.metadata) == {
-        "user": "ü",
-        "dead": {
-            "queue": "default",
-            "id": "1",
-            "error": {"type": "ValueError", "message": "no"},
-            "failed_at": clock.now,
-            "attempts_made": 1,
-        },
-    }
-
-
 async def test_only_a_settlement_that_holds_leaves_a_dead_letter(backend: Backend) -> None:
     await add(backend, "a")
     claimed = await claim_one(backend)

@@ -43,16 +43,9 @@ async def test_a_job_that_failed_for_good_is_copied_to_the_dead_letters(store: B
         [copy] = await dead_letters(store, "default.dead")
         assert (copy.name, json.loads(copy.data), copy.state, copy.attempts_made) == ("fail", data, "waiting", 0)
         told = json.loads(copy.metadata or b"null")
-        assert told == {
-            "team": "a",
-            "dead": {
-                "queue": "default",
-                "id": failed.id,
-                "error": error_of(failed),
-                "failed_at": failed.finished_at,
-                "attempts_made": 2,
-            },
-        }
+        assert (told["team"], told["dead"]["queue"], told["dead"]["id"]) == ("a", "default", failed.id)
+        assert (told["dead"]["error"], told["dead"]["failed_at"]) == (error_of(failed), failed.finished_at)
+        assert told["dead"]["attempts_made"] == 2
         await host.run("hopeless", attempts=5)
         assert [job.name for job in await dead_letters(store, "default.dead")] == ["hopeless", "fail"]
         assert "default.dead" not in host.host.workers

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import units
 from .problems import Problem
-from .retry import BACKOFF, BackoffTable
+from .retry import BACKOFF, RULES, BackoffTable, RetryRule
 from .schema import ListOf, Table, key, table
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class HandlerOptions(Table):
     """A JSON Schema."""
     flow: FlowOption | None = key(FlowOption, default=None)
     enabled: bool | None = key(units.flag, default=None)
-    retry: bool | None = key(units.flag, default=None)
-    """Whether the handler's code brings its own strategy for the time between attempts."""
+    retry: dict[str, RetryRule] | None = key(RULES, default=None)
+    """What holds for some errors, by the name of their class."""
     requires: list[str] | None = key(_NAMES, default=None)
     key: str | list[str] | None = key(_paths, default=None)
 

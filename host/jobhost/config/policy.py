@@ -6,6 +6,7 @@ is the same for every job of a handler and queue: a host settles `handler_policy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from jobhost.queues.job import Job
 
 from .handlers import HandlerOptions, handler_options
 from .queues import queue_settings
-from .retry import Backoff, own_backoff
+from .retry import Backoff, RetryRule, own_backoff
 
 if TYPE_CHECKING:
     from .document import Config
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Policy:
-    """`timeout` in milliseconds, 0 for none; `attempts` counts the first one too."""
+    """`timeout` in milliseconds, 0 for none; `attempts` counts the first one too. `rules`: what holds for some errors, by the name of
+    their class, whatever job, handler and queue say: what an error means does not depend on them."""
 
     attempts: int
     backoff: Backoff
     timeout: int
+    rules: Mapping[str, RetryRule] | None = None
 
 
 def handler_policy(name: str, queue: str, code: HandlerOptions | None, config: Config) -> Policy:
@@ -42,6 +45,7 @@ def handler_policy(name: str, queue: str, code: HandlerOptions | None, config: C
         settings.attempts if options.attempts is None else options.attempts,
         backoff,
         settings.timeout if options.timeout is None else options.timeout,
+        options.retry,
     )
 
 
@@ -53,6 +57,7 @@ def put_job_over(policy: Policy, job: Job) -> Policy:
         policy.attempts if job.max_attempts is None else job.max_attempts,
         policy.backoff if job.backoff is None else own_backoff(policy.backoff, job.backoff),
         policy.timeout if job.timeout_ms is None else job.timeout_ms,
+        policy.rules,
     )
 
 

@@ -107,6 +107,8 @@ def queue_settings(config: Config, name: str) -> QueueSettings:
     for layer in (config.defaults, config.queues.get(name)):
         if layer is not None:
             _put_over(settled, layer)
+    if settled.get("dead_letter") == name:
+        del settled["dead_letter"]  # a queue of dead letters, where every queue has the same one: no copies of copies
     return QueueSettings(name, **settled)
 
 

@@ -1,16 +1,17 @@
-"""How long a failed job waits: `backoff`, as a layer that may leave things unset and as the settled value."""
+"""How a failed job is tried again: `backoff`, as a layer that may leave things unset and as the settled value, and `retry`, which says
+it otherwise for some errors."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from . import units
 from .problems import InvalidConfigurationError
-from .schema import Table, TableOf, key, table
+from .schema import NamedTables, Table, TableOf, key, table
 
 _DOUBLINGS = 40
 """More make no difference: one millisecond is over the longest delay by then."""
@@ -70,6 +71,36 @@ def _from_duration(written: object) -> object:
 
 
 BACKOFF = TableOf(BackoffTable, _from_duration)
+
+
+@table
+class RetryRule(BackoffTable):
+    """What holds instead for one kind of error: `attempts` at most, and its own backoff. What is unset is as for every other error."""
+
+    attempts: int | None = key(units.count, default=None)
+
+    def over(self, attempts: int, backoff: Backoff) -> tuple[int, Backoff]:
+        """Put this rule over what holds for other errors."""
+        return self.attempts or attempts, backoff.over(self.type, self.delay, self.jitter)
+
+
+def _rule(written: object) -> object:
+    """`"never"` is one attempt; a duration is a fixed delay."""
+    return {"attempts": 1} if written == "never" else _from_duration(written)
+
+
+RULES = NamedTables(TableOf(RetryRule, _rule))
+"""`retry = { "ConnectionError" = "5s", "ValueError" = "never" }`: rules by the name of an error's class."""
+OTHERS = "*"
+"""The name of the rule for all errors that have none."""
+
+
+def rule_for(rules: Mapping[str, RetryRule], kinds: Sequence[str]) -> RetryRule | None:
+    """The rule of the first of `kinds` that has one: an error's own class, then those it derives from."""
+    for kind in (*kinds, OTHERS):
+        if (rule := rules.get(kind)) is not None:
+            return rule
+    return None
 
 
 def backoff_json(option: object) -> bytes:

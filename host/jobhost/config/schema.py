@@ -136,7 +136,7 @@ class ListOf:
 class NamedTables:
     """Tables by a name of the user's own: `[queues.NAME]`."""
 
-    cls: type[Table]
+    cls: type[Table] | TableOf
 
     def settle(self, written: Any, at: KeyPath, problems: list[Problem]) -> Any:
         if not isinstance(written, Mapping):

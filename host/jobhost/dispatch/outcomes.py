@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jobhost_runtimes.run import Ending, Outcome, host_error
+from jobhost_sdk.durations import duration_text
 
 from ..config.queues import QueueSettings
+from ..queues.dead_letters import waiting_since
 from ..queues.job import Job, Lease, Rate, Settlement
 
 LEAST_POSTPONE_MS = 100
@@ -25,10 +27,13 @@ RELEASE_LONGEST_MS = 60_000
 
 @dataclass(slots=True, frozen=True)
 class Tries:
-    """What the policy says of one job: `attempts` at most, and the wait in ms after so many failed ones."""
+    """What holds for a job that failed: `attempts` at most, the wait in ms after so many failed ones, and when (Unix ms) the job is too
+    old to begin another, if ever."""
 
     attempts: int
     wait_ms: Callable[[int, dict[str, Any]], int]
+    now: int = 0
+    expires_at: int | None = None
 
 
 def moved(
@@ -57,7 +62,7 @@ def settlement(outcome: Outcome, job: Job, lease: Lease, tries: Tries, queue: Qu
         case Ending.RAISED if outcome.retry is False:
             return failed(lease, outcome.error, queue)
         case Ending.RAISED | Ending.TIMED_OUT | Ending.DIED:
-            return _retried(outcome.error, job, lease, tries, queue)
+            return _retried(outcome.error, job, lease, tries, queue, outcome.ending is Ending.DIED)
         case Ending.BYSTANDER if outcome.suspect:
             return _suspected(outcome, job, lease, queue)
         case Ending.BYSTANDER | Ending.UNSTARTED:
@@ -67,19 +72,36 @@ def settlement(outcome: Outcome, job: Job, lease: Lease, tries: Tries, queue: Qu
     raise AssertionError(outcome.ending)
 
 
-def _retried(error: dict[str, Any] | None, job: Job, lease: Lease, tries: Tries, queue: QueueSettings) -> Settlement:
+def _retried(
+    error: dict[str, Any] | None,
+    job: Job,
+    lease: Lease,
+    tries: Tries,
+    queue: QueueSettings,
+    died: bool = False,
+    delay: int | None = None,
+) -> Settlement:
+    """`died`: the job killed its child. `delay`: in ms, where the handler has said when to try again."""
     made = job.attempts_made + 1
     if made >= tries.attempts:
-        return failed(lease, error, queue)
-    delay = tries.wait_ms(made, error or {})
-    return Settlement(lease, "delayed" if delay > 0 else "waiting", error=as_json(error), delay_ms=delay)
+        return failed(lease, error, queue, child_death=died)
+    if died and job.child_deaths + 1 >= queue.max_child_deaths:
+        return failed(lease, _deadly(error, job), queue, child_death=True)
+    if delay is None:
+        delay = tries.wait_ms(made, error or {})
+    if tries.expires_at is not None and tries.now + delay > tries.expires_at:
+        return failed(lease, error, queue, child_death=died)
+    to: Literal["delayed", "waiting"] = "delayed" if delay > 0 else "waiting"
+    return Settlement(lease, to, error=as_json(error), delay_ms=delay, child_death=died)
 
 
 def _postponed(delay: int, outcome: Outcome, job: Job, lease: Lease, tries: Tries, queue: QueueSettings) -> Settlement:
-    """`RetryLater`: no attempt is used, so it must not become a way to spin or to live for ever."""
+    """`RetryLater`: where no attempt is used it must not become a way to spin or to live for ever."""
     if delay < LEAST_POSTPONE_MS:
         text = f"RetryLater takes at least {LEAST_POSTPONE_MS} ms; the handler asked for {delay} ms"
         return _retried(host_error("RetryLater", text, "handler"), job, lease, tries, queue)
+    if outcome.uses_attempt:
+        return _retried(outcome.error, job, lease, tries, queue, delay=delay)
     if job.postponed >= MOST_POSTPONES:
         text = f"the handler asked to come back later {MOST_POSTPONES} times already"
         return _retried(host_error("RetryLater", text, "handler"), job, lease, tries, queue)
@@ -88,10 +110,15 @@ def _postponed(delay: int, outcome: Outcome, job: Job, lease: Lease, tries: Trie
 
 def _suspected(outcome: Outcome, job: Job, lease: Lease, queue: QueueSettings) -> Settlement:
     if job.child_deaths + 1 >= queue.max_child_deaths:
-        error = dict(outcome.error or {})
-        error["message"] = f"{job.child_deaths + 1} children died with this job inside; {error.get('message', '')}"
-        return failed(lease, error, queue, attempt_used=False, child_death=True)
+        return failed(lease, _deadly(outcome.error, job), queue, attempt_used=False, child_death=True)
     return Settlement(lease, "waiting", error=as_json(outcome.error), attempt_used=False, child_death=True)
+
+
+def _deadly(error: dict[str, Any] | None, job: Job) -> dict[str, Any]:
+    """The error of a job that is not tried again since too many children died with it."""
+    told = dict(error or {})
+    told["message"] = f"{job.child_deaths + 1} children died with this job inside; {told.get('message', '')}"
+    return told
 
 
 def _given_back(lease: Lease) -> Settlement:
@@ -113,6 +140,17 @@ def unknown_job(error: dict[str, Any], job: Job, lease: Lease, queue: QueueSetti
         return failed(lease, error, queue, attempt_used=False)
     delay = min(RELEASE_LONGEST_MS, RELEASE_FIRST_MS << min(job.released, 6))
     return Settlement(lease, "delayed", delay_ms=delay, attempt_used=False, released=True)
+
+
+def expired(job: Job, lease: Lease, queue: QueueSettings, now: int) -> Settlement | None:
+    """What becomes of a job that is too old to begin; None for any other."""
+    if queue.max_age is None or now - waiting_since(job) <= queue.max_age:
+        return None
+    age, most = duration_text(now - waiting_since(job)), duration_text(queue.max_age)
+    error = host_error(
+        "JobExpiredError", f"the job has waited for {age}; queue {job.queue!r} takes none over {most} (max_age)"
+    )
+    return failed(lease, error, queue, attempt_used=False)
 
 
 def failed(

@@ -18,13 +18,15 @@ from jobhost_runtimes.services import Line
 from ..catalogue import Entry
 from ..config.policy import Policy, handler_policy, put_job_over
 from ..config.queues import QueueSettings
+from ..config.retry import rule_for
 from ..errors import BackendUnavailableError, UnknownJobTypeError
 from ..queues.admission import Admission
+from ..queues.dead_letters import waiting_since
 from ..queues.flows import Happening, InFlow
 from ..queues.job import Claim, Job, Lease, Rate, Settlement
 from .flows import place_of, put_flow
 from .live import Live
-from .outcomes import Tries, moved, settlement, unknown_job
+from .outcomes import Tries, expired, failed, moved, settlement, unknown_job
 from .strategies import wait_ms
 
 if TYPE_CHECKING:
@@ -218,6 +220,12 @@ class QueueWorker:
     def _begin(self, claim: Claim) -> None:
         job = claim.job
         lease = Lease(self.name, job.id, claim.token)
+        if claim.failure is not None:
+            self._settle(failed(lease, json.loads(claim.failure), self.settings, attempt_used=False), job)
+            return
+        if self.settings.max_age is not None and (over := expired(job, lease, self.settings, now_ms())) is not None:
+            self._settle(over, job)
+            return
         plan = self._plans.get(job.name) or self._plan(job.name)
         if plan is None:
             self._settle_unknown(job, lease)
@@ -285,9 +293,9 @@ class QueueWorker:
             self._forget(live)  # it waits for its children, and whoever takes it next goes on
             self._wake.set()
             return
-        decided: Settlement | None = moved(
-            outcome, live.lease, live.delay_until, int(time.time() * 1000), self._rate
-        ) or settlement(outcome, live.job, live.lease, self._tries(live), self.settings)
+        decided: Settlement | None = moved(outcome, live.lease, live.delay_until, now_ms(), self._rate) or settlement(
+            outcome, live.job, live.lease, self._tries(live, outcome), self.settings
+        )
         if decided is None or live.lost:
             self._forget(live)
             self.host.log.warning(
@@ -306,9 +314,19 @@ class QueueWorker:
         if self.live.get(live.job.id) is live:
             del self.live[live.job.id]
 
-    def _tries(self, live: Live) -> Tries:
+    def _tries(self, live: Live, outcome: Outcome) -> Tries:
+        """What holds for a job that failed, by the rule for its error if there is one."""
+        attempts, backoff = live.policy.attempts, live.policy.backoff
+        if live.policy.rules and outcome.error is not None:
+            rule = rule_for(live.policy.rules, (outcome.error["type"], *outcome.kinds))
+            if rule is not None:
+                attempts, backoff = rule.over(attempts, backoff)
+        most = self.settings.max_age
         return Tries(
-            live.policy.attempts, lambda made, error: wait_ms(self.host, live.policy.backoff, made, error, live.job)
+            attempts,
+            lambda made, error: wait_ms(self.host, backoff, made, error, live.job),
+            now_ms(),
+            None if most is None else waiting_since(live.job) + most,
         )
 
     def _settle(self, decided: Settlement, job: Job) -> None:
@@ -389,13 +407,17 @@ class QueueWorker:
             await asyncio.sleep(self.settings.stalled_interval / 1000)
 
 
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
 def end_line(decided: Settlement) -> Line:
     """What the job's log keeps of a run that did not end well: its error is gone from the job once a later attempt completes."""
     error = json.loads(decided.error or b"{}")
     failed = decided.to == "failed"
     comes_back = f"the job comes back in {decided.delay_ms} ms" if decided.delay_ms else "the job comes back"
     text = f"{'the job failed' if failed else comes_back}: {error.get('type')}: {error.get('message')}"
-    return Line(int(time.time() * 1000), "error" if failed else "warning", text[:MOST_TOLD], None, "host")
+    return Line(now_ms(), "error" if failed else "warning", text[:MOST_TOLD], None, "host")
 
 
 def wire_job(job: Job, policy: Policy) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class NewJob:
     flow_id: str | None = None
     """None: the flow that `flowId` in the data names, if it does; empty: none."""
     flow_name: str | None = None
+    created_at: int | None = None
+    """Unix ms of the job that this one goes on from; None: now."""
 
 
 @dataclass(slots=True)
@@ -113,10 +115,12 @@ class Rate(NamedTuple):
 
 @dataclass(slots=True)
 class Claim:
-    """A job and the token that fences what its holder may do with it."""
+    """A job and the token that fences what its holder may do with it. `failure`: the store knows that it has failed for good, with this
+    error: it is to be settled so, and not to be run."""
 
     job: Job
     token: str
+    failure: Json | None = None
 
 
 class Lease(NamedTuple):
@@ -158,7 +162,7 @@ class Settlement:
     """For `completed` and `failed`: prune the finished jobs of this state in this queue to this."""
     dead_letter: str | None = None
     """For `failed`: add a copy to this queue in the same step (a new waiting job of the same name and data, with
-    metadata `{"dead": {"queue", "id", "error", "failed_at", "attempts_made"}}`)."""
+    metadata as `dead_letters.py` makes it)."""
     receipt: Json | None = None
     flow: InFlow | None = None
     """Of a job in a flow, or one that begins a flow by its first emit."""

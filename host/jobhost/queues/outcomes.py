@@ -1,4 +1,4 @@
-"""What every backend says alike: the errors it writes itself, the copy it leaves in a dead letter queue, sums of `incr`."""
+"""What every backend says alike: the errors it writes itself, sums of `incr`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from jobhost.errors import StateTypeError
 
-from .job import Job, Json, NewJob
+from .job import Json
 
 SAFE_INTEGER = 2**53 - 1
 """The largest integer that JavaScript's numbers hold exactly: what any language can read back."""
@@ -38,21 +38,6 @@ def with_error(error: Json | None) -> Json | None:
 def retry_data(error: Json | None, delay_ms: int) -> Json:
     """The data of a step's event `step.retry`."""
     return b'{"error":%b,"delay_ms":%d}' % (error or b"null", delay_ms)
-
-
-def dead_letter_copy(job: Job, error: Json | None, queue: str, now: int) -> NewJob:
-    """Give the job to add to a dead letter `queue` for one that has just failed; its own metadata is kept beside `dead`."""
-    metadata: dict[str, Any] = json.loads(job.metadata) if job.metadata else {}
-    metadata["dead"] = {
-        "queue": job.queue,
-        "id": job.id,
-        "error": json.loads(error) if error else None,
-        "failed_at": now,
-        "attempts_made": job.attempts_made,
-    }
-    told = json.dumps(metadata, ensure_ascii=False).encode()
-    # Of no flow, whatever its data says: it waits for people, and a flow does not wait for them.
-    return NewJob(job.name, job.data, queue, metadata=told, flow_id="")
 
 
 def incremented(value: Json | None, by: int) -> int:

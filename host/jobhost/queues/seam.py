@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .admission import Admission
+from .dead_letters import Replayed
 from .flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from .job import (
     Claim,
@@ -177,6 +178,13 @@ class Backend(Protocol):
 
     async def retry(self, queue: str, id: str) -> bool:
         """Put a failed or completed job back to waiting with all its attempts; False if there is none in such a state."""
+
+    async def edit(self, queue: str, id: str, data: Json) -> bool:
+        """Replace the data of a job that waits or is delayed; False if there is none in such a state."""
+
+    async def replay(self, queue: str, id: str) -> Replayed:
+        """Let the job of a dead letter run again and remove the letter, in one step (`dead_letters.py` says how). Raises JobActiveError
+        if the letter itself is running."""
 
     async def cancel(self, queue: str, id: str) -> Cancelled:
         """A job that waits fails now with CancelledError (`cancelled`); for an active one its host is told (`requested`)."""

@@ -38,7 +38,8 @@ async def add(store: Store, jobs: Sequence[NewJob]) -> list[Added]:
     for new in jobs:
         there = next(replies) if new.id is not None else None
         id = next(replies)
-        added.append(Added(_text(id), there is None, now if there is None else int(there)))
+        created_at = now if new.created_at is None else new.created_at
+        added.append(Added(_text(id), there is None, created_at if there is None else int(there)))
     return added
 
 

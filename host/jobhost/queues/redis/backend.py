@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 
 from ..admission import Admission
+from ..dead_letters import Replayed
 from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
     Event,
@@ -28,7 +29,7 @@ from ..job import (
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, SingleChanges, StateOp
-from . import adding, claiming, flows, listening, looking, schedules, scripts, settling, state, steering
+from . import adding, claiming, flows, letters, listening, looking, schedules, scripts, settling, state, steering
 from .address import parse_url
 from .client import Client
 from .connection import Connection
@@ -180,6 +181,12 @@ class RedisBackend(SingleChanges):
 
     async def retry(self, queue: str, id: str) -> bool:
         return await steering.retry(self._store, queue, id)
+
+    async def edit(self, queue: str, id: str, data: Json) -> bool:
+        return await letters.edit(self._store, queue, id, data)
+
+    async def replay(self, queue: str, id: str) -> Replayed:
+        return await letters.replay(self._store, queue, id)
 
     async def cancel(self, queue: str, id: str) -> Cancelled:
         return await steering.cancel(self._store, queue, id)

@@ -112,7 +112,7 @@ def _taken(store: Store, queue: str, moved: Moved, admission: Admission) -> Clai
         reason = fields[b"defa"]
         name = "StalledError" if reason == STALLED_TOO_OFTEN else "UnrecoverableError"
         error = {"type": name, "message": reason.decode("utf-8", "replace"), "stack": "", "origin": "host"}
-        return Settlement(lease, "failed", error=json.dumps(error).encode(), attempt_used=False)
+        return Claim(job, token, json.dumps(error).encode())
     if not admission.take(job.name):
         return Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)
     return Claim(job, token)

@@ -222,7 +222,8 @@ def adding_args(keys: Keys, new: NewJob, now: int) -> list[Any]:
         opts["backoff"] = json.loads(new.backoff)
     if new.id is not None:
         opts["jobId"] = new.id
-    head = [keys.base, new.id or "", new.name, now, None, None, None, None, None]
+    created_at = now if new.created_at is None else new.created_at
+    head = [keys.base, new.id or "", new.name, created_at, None, None, None, None, None]
     ours: dict[str, Any] = {}
     if new.timeout_ms is not None:
         ours["timeout"] = new.timeout_ms

@@ -160,6 +160,52 @@ def asking_flows() -> Script:
     return _script("flow_ask", text, 1)
 
 
+_LETTER = """
+local rcall = redis.call
+local function letter()
+  if (rcall('HGET', KEYS[10], 'timestamp') or '') ~= ARGV[2] then return 'changed' end
+  if rcall('EXISTS', KEYS[7]) == 0 then return 'missing' end
+  {check}
+  local where = rcall('LREM', KEYS[1], 1, ARGV[1]) + rcall('LREM', KEYS[2], 1, ARGV[1])
+  for set = 3, 6 do where = where + rcall('ZREM', KEYS[set], ARGV[1]) end
+  if where == 0 then return 'missing' end
+  rcall('DEL', KEYS[7], KEYS[8])
+  rcall('XADD', KEYS[9], '*', 'event', 'removed', 'jobId', ARGV[1], 'prev', 'waiting')
+end
+local problem = letter()
+if problem then return problem end
+"""
+"""Takes a dead letter away. KEYS: the two lists and four sets it may be in, its job, its logs, its queue's events, the original. ARGV: its
+id, the original's time as it was seen. Gives why not, or goes on."""
+_LETTER_KEYS = 10
+
+
+@cache
+def replaying_in_place() -> Script:
+    """A dead letter's original runs again by BullMQ's `reprocessJob`. KEYS: as above, then its own. ARGV: as above, then the original's id,
+    its data, our fields of it, the key of requests to cancel."""
+    theirs = bullmq("reprocessJob")
+    check = "if not rcall('ZSCORE', KEYS[13], ARGV[3]) then return 'alive' end"
+    text = f"""{_PART}{_inside("reprocess", theirs)}{_LETTER.format(check=check)}
+rcall('HSET', KEYS[10], 'data', ARGV[4], 'jh', ARGV[5])
+rcall('HDEL', KEYS[10], 'stc', 'stacktrace')
+rcall('HDEL', ARGV[6], ARGV[3])
+reprocess(part(KEYS, {_LETTER_KEYS} + 1, #KEYS), {{ARGV[3], 'LPUSH', 'failedReason', 'failed', '1', '0'}})
+return ARGV[3]
+"""
+    return _script("reprocessJob+letter", text, _LETTER_KEYS + theirs.keys)
+
+
+@cache
+def replaying_anew(name: str, in_flow: bool) -> Script:
+    """A dead letter's job is added anew. KEYS and ARGV: as above, then those of the script that adds it."""
+    theirs = adding_in_flow(name) if in_flow else adding(name)
+    text = f"""{_PART}{_inside("add_again", theirs)}{_LETTER.format(check="")}
+return add_again(part(KEYS, {_LETTER_KEYS} + 1, #KEYS), part(ARGV, 3, #ARGV))
+"""
+    return _script(f"{theirs.name}+letter", text, _LETTER_KEYS + theirs.keys)
+
+
 def _flows(name: str) -> str:
     return (Path(__file__).with_name("lua") / "parts" / f"{name}.lua").read_text("utf-8")
 

@@ -11,9 +11,10 @@ import msgpack
 
 from jobhost.errors import LeaseLostError
 
+from ..dead_letters import dead_letter_copy
 from ..flows import Happening, InFlow, flow_of
 from ..job import Json, Lease, LogLine, Settlement
-from ..outcomes import CANCELLED, dead_letter_copy, retry_data
+from ..outcomes import CANCELLED, retry_data
 from . import flows, scripts
 from .calls import holding, moving_keys, retaking
 from .connection import Arg

@@ -33,6 +33,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
     delayed = new.delay_ms > 0
     state = DELAYED if delayed else PRIORITIZED if new.priority else WAITING
     flow_id, flow_name = flow_of_new(new)
+    created_at = tx.now if new.created_at is None else new.created_at
     inline = new.data if len(new.data) <= INLINE else None
     while True:
         id = new.id
@@ -40,7 +41,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
             row.last_id += 1
             id = str(row.last_id)
         values = (
-            *(seq, new.queue, id, state, new.priority, -seq if new.lifo else seq, new.name, tx.now, tx.now),
+            *(seq, new.queue, id, state, new.priority, -seq if new.lifo else seq, new.name, created_at, tx.now),
             *(new.attempts, new.timeout_ms, tx.now + new.delay_ms if delayed else None, flow_id, flow_name),
             *(new.backoff, new.metadata, inline),
         )
@@ -55,7 +56,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
     row.count(state)
     tx.woken.add(new.queue)
     tx.emit("delayed" if delayed else "waiting", new.queue, id, new.name)
-    return Added(id, True, tx.now)
+    return Added(id, True, created_at)
 
 
 def _existing(tx: Transaction, queue: str, id: str) -> Added:

@@ -16,6 +16,7 @@ from jobhost.errors import BackendUnavailableError, ConfigurationError
 
 from ..admission import Admission
 from ..clock import Clock, unix_ms
+from ..dead_letters import Replayed
 from ..feed import Feed
 from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
@@ -236,6 +237,12 @@ class SqliteBackend(SingleChanges):
 
     async def retry(self, queue: str, id: str) -> bool:
         return await self._write(lambda tx: steering.retry(tx, queue, id))
+
+    async def edit(self, queue: str, id: str, data: Json) -> bool:
+        return await self._write(lambda tx: steering.edit(tx, queue, id, data))
+
+    async def replay(self, queue: str, id: str) -> Replayed:
+        return await self._write(lambda tx: steering.replay(tx, queue, id))
 
     async def cancel(self, queue: str, id: str) -> Cancelled:
         return await self._write(lambda tx: steering.cancel(tx, queue, id))

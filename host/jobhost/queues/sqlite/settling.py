@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobhost.errors import LeaseLostError
 
+from ..dead_letters import dead_letter_copy
 from ..flows import Emit, Happening, InFlow
 from ..job import Json, Keep, Lease, LogLine, Settlement
-from ..outcomes import CANCELLED, dead_letter_copy, retry_data, stalled_error, with_error
+from ..outcomes import CANCELLED, retry_data, stalled_error, with_error
 from ..seam import Recovered, Renewal
 from .adding import add_job
 from .flows import JobRef

@@ -1,12 +1,18 @@
-"""What people ask of queues and jobs: pause, retry, cancel, promote."""
+"""What people ask of queues and jobs: pause, retry, edit, replay, cancel, promote."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jobhost.errors import JobActiveError
+
+from ..dead_letters import Replayed, origin_of, replayed_job, replayed_metadata
+from ..job import Json
 from ..seam import Cancelled
+from .adding import INLINE, add_job
+from .deleting import remove
 from .flows import JobRef
-from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING
+from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, JOB, PRIORITIZED, WAITING, job
 from .settling import cancel_waiting
 
 if TYPE_CHECKING:
@@ -32,11 +38,57 @@ def retry(tx: Transaction, queue: str, id: str) -> bool:
     row = tx.execute(_FIND, (queue, id)).fetchone()
     if row is None or row[1] not in (COMPLETED, FAILED):
         return False
+    _again(tx, queue, id, row)
+    return True
+
+
+def _again(tx: Transaction, queue: str, id: str, row: tuple[Any, ...]) -> None:
     tx.execute(_AGAIN, (row[0],))
     _wait(tx, queue, id, row[:4])
     if row[5] is not None:
         tx.flows.delivery.again(JobRef(queue, id, row[7]), row[5], row[6])
+
+
+def edit(tx: Transaction, queue: str, id: str, data: Json) -> bool:
+    """Replace the data of a job that waits or is delayed."""
+    row = tx.execute(_FIND, (queue, id)).fetchone()
+    if row is None or row[1] not in (WAITING, PRIORITIZED, DELAYED):
+        return False
+    _rewrite(tx, row[0], data)
     return True
+
+
+def _rewrite(tx: Transaction, seq: int, data: Json) -> None:
+    inline = data if len(data) <= INLINE else None
+    tx.execute("UPDATE jobs SET data = ? WHERE seq = ?", (inline, seq))
+    tx.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
+    if inline is None:
+        tx.execute("INSERT INTO payloads VALUES (?, ?)", (seq, data))
+
+
+def replay(tx: Transaction, queue: str, id: str) -> Replayed:
+    """Let the job of a dead letter run again, and remove the letter."""
+    found = tx.execute(f"SELECT {JOB} FROM jobs WHERE queue = ? AND id = ?", (queue, id)).fetchone()
+    if found is None:
+        return Replayed("missing")
+    letter = job(found)
+    if letter.state == "active":
+        raise JobActiveError(f"dead letter {id} of queue {queue} is running: cancel it first")
+    origin = origin_of(letter)
+    if origin is None:
+        return Replayed("no_letter")
+    row = tx.execute(_FIND, (origin.queue, origin.id)).fetchone()
+    if row is not None and row[7] == origin.created_at:
+        if row[1] != FAILED:
+            return Replayed("alive", origin.queue, origin.id)
+        _rewrite(tx, row[0], letter.data)
+        tx.execute("UPDATE jobs SET metadata = ? WHERE seq = ?", (replayed_metadata(letter, tx.now), row[0]))
+        _again(tx, origin.queue, origin.id, row)
+        runs = origin.id
+    else:
+        runs = add_job(tx, replayed_job(letter, origin, tx.now, id=None if row is not None else origin.id)).id
+    remove(tx, queue, id)
+    return Replayed("replayed", origin.queue, runs)
 
 
 def promote(tx: Transaction, queue: str, id: str) -> bool:
