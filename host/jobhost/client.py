@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from jobhost_sdk.durations import Duration, milliseconds
 from jobhost_sdk.json_values import decode
 
+from jobhost.dead_letters import DeadLetters
 from jobhost.errors import ConfigurationError, JobNotFoundError, PayloadError, UnknownFlowError
 from jobhost.flow_handles import FlowHandle
 from jobhost.handles import JobHandle
@@ -109,6 +110,7 @@ class Client:
             await self.backend.open()
         self.watch = JobWatch(self.backend)
         self.state = StateClient(self.backend)
+        self.dead = DeadLetters(self.backend, self._dead_letters(), self._max_payload)
         self.schedules = ScheduleClient(
             self.backend, self.published_queue, lambda queue, added: JobHandle(self.backend, self.watch, queue, added)
         )
@@ -194,6 +196,14 @@ class Client:
             )
             raise PayloadError(text)
         return job
+
+    def _dead_letters(self) -> set[str]:
+        """The queues of dead letters that the configuration names."""
+        if self._config is None:
+            return set()
+        from jobhost.config.queues import dead_letter_queues
+
+        return dead_letter_queues(self._config)
 
     def _max_payload(self, queue: str) -> int:
         if self._config is None:

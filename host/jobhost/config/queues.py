@@ -112,6 +112,12 @@ def queue_settings(config: Config, name: str) -> QueueSettings:
     return QueueSettings(name, **settled)
 
 
+def dead_letter_queues(config: Config) -> set[str]:
+    """The queues that dead letters go to."""
+    layers = (config.defaults, *config.queues.values())
+    return {layer.dead_letter for layer in layers if layer.dead_letter is not None}
+
+
 def _built_in(queue_url: str) -> dict[str, Any]:
     """On Redis what BullMQ does, so that a queue shared with its workers keeps its meaning."""
     settled: dict[str, Any] = {"backoff": FIRST_BACKOFF, "keep_completed": KEEP_COMPLETED, "keep_failed": KEEP_FAILED}

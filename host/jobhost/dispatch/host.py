@@ -29,7 +29,7 @@ from .. import __version__
 from ..bundles import bundle_specs
 from ..catalogue import Catalogue, Entry
 from ..config.document import Config
-from ..config.queues import queue_settings
+from ..config.queues import dead_letter_queues, queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
 from ..levels import hold
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
@@ -203,10 +203,9 @@ class Host:
     def _wanted_queues(self) -> list[str]:
         if self._only is not None:
             return self._only
-        dead = {queue.dead_letter for queue in self.config.queues.values()} | {self.config.defaults.dead_letter}
         names = set(self.config.queues) | self.catalogue.queues | {"default"}
         # A queue of dead letters is read by people; it is served only where it is named with -q.
-        return sorted(names - {name for name in dead if name})
+        return sorted(names - dead_letter_queues(self.config))
 
     def _serve_queues(self, names: Sequence[str]) -> None:
         new = [name for name in names if name not in self.workers]
@@ -337,6 +336,7 @@ class Host:
         runs = sum(len(worker.live) for worker in self.workers.values())
         info = {"version": __version__, "pid": os.getpid(), "queues": sorted(self.workers), "runs": runs}
         info["bundles"] = self.bundles.told()
+        info["dead_letters"] = sorted(dead_letter_queues(self.config))
         return HostInfo(self.id, int(self.started_at * 1000), int(time.time() * 1000), json.dumps(info).encode())
 
     async def health(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Job:
     stalled: int = 0
     """How often its lease ran out."""
     child_deaths: int = 0
-    """How often a child died with it inside and nobody knows who was to blame; above zero it runs alone (`suspect`)."""
+    """How often a child died with it inside, by its doing or maybe by another's; above zero it runs alone (`suspect`)."""
     postponed: int = 0
     """How often its handler asked to come back later (`RetryLater`)."""
     released: int = 0

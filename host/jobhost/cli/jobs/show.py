@@ -35,7 +35,7 @@ def command(store: Store, id: str, queue: str, as_json: bool) -> None:
     if as_json:
         print_json(job)
         return
-    for line in (*_facts(job), *_error(job["error"]), *_log(log)):
+    for line in (*_facts(job), *error_lines(job["error"]), *_log(log)):
         click.echo(line)
 
 
@@ -59,15 +59,15 @@ def _facts(job: Listing) -> Iterator[str]:
     }
     for label, fact in facts.items():
         if fact is not None:
-            yield _fact(label, fact)
-    yield _fact("data", job["data"])
+            yield fact_line(label, fact)
+    yield fact_line("data", job["data"])
     if job["state"] == "completed":
-        yield _fact("result", "null" if job["result"] is None else job["result"])
+        yield fact_line("result", "null" if job["result"] is None else job["result"])
     if isinstance(job["receipt"], dict):
-        yield _fact("cost", _cost(job["receipt"]))
+        yield fact_line("cost", _cost(job["receipt"]))
 
 
-def _fact(label: str, fact: Any) -> str:
+def fact_line(label: str, fact: Any) -> str:
     return f"  {label:<10}{line_of(fact)}"
 
 
@@ -99,7 +99,7 @@ def _dossier(dossier: dict[str, Any]) -> Iterator[str]:
     yield "dossier"
     for name, fact in facts.items():
         if fact is not None:
-            yield _fact(name.replace("_", " "), fact)
+            yield fact_line(name.replace("_", " "), fact)
     for title, texts in (
         ("stacks before its end", dossier.get("stacks")),
         ("last lines of stderr", dossier.get("stderr")),
@@ -110,7 +110,7 @@ def _dossier(dossier: dict[str, Any]) -> Iterator[str]:
                 yield from _block(str(text))
 
 
-def _error(error: Any) -> Iterator[str]:
+def error_lines(error: Any) -> Iterator[str]:
     """An error whole: its message may quote the last lines of a child's stderr."""
     if not isinstance(error, dict):
         return
