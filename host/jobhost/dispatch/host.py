@@ -36,6 +36,7 @@ from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
 from ..registered import checked
+from . import alerts
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
@@ -92,6 +93,7 @@ class Host:
         self._burst = Burst(self) if burst else None
         self._on_run_log = on_run_log
         self.bundles = Bundles(self)
+        self.alerts = alerts.Alerts(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Semaphore()
         """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
@@ -144,6 +146,7 @@ class Host:
 
     async def _start(self) -> None:
         specs = bundle_specs(self.config)
+        self.alerts.prepare()
         self.backend = self._given_backend or open_backend(
             self.config.queue_url, self.config.base_dir, self.config.prefix
         )
@@ -170,6 +173,7 @@ class Host:
         self._serve_queues(self._wanted_queues())
         self.spawn(self._heartbeats())
         self.spawn(self._hear_cancels())
+        self.spawn(self.alerts.hear_flows())
         self.spawn(serve_schedules(self))
         self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble))
         self.spawn(self._when_loaded())
@@ -201,8 +205,9 @@ class Host:
     # Queues -------------------------------------------------------------------------------------------------------
 
     def _wanted_queues(self) -> list[str]:
+        own = [alerts.QUEUE] if self.alerts.deliver_here else []
         if self._only is not None:
-            return self._only
+            return [*self._only, *own]
         names = set(self.config.queues) | self.catalogue.queues | {"default"}
         # A queue of dead letters is read by people; it is served only where it is named with -q.
         return sorted(names - dead_letter_queues(self.config))
@@ -210,7 +215,10 @@ class Host:
     def _serve_queues(self, names: Sequence[str]) -> None:
         new = [name for name in names if name not in self.workers]
         for name in new:
-            worker = self.workers[name] = QueueWorker(self, queue_settings(self.config, name))
+            settings = queue_settings(self.config, name)
+            if name == alerts.QUEUE:
+                settings = alerts.queue_of_alerts(settings)
+            worker = self.workers[name] = QueueWorker(self, settings)
             self.spawn(worker.run())
             for _ in range(self.backend.claims_at_once - 1):
                 self.spawn(worker.help())
@@ -278,6 +286,8 @@ class Host:
             self.log.debug("job.completed", queue=worker.name, job_id=job.id, name=job.name)
         elif decided.to == "failed":
             self.failed += 1
+            if self.alerts.on:
+                self.alerts.job_failed(job, decided)
             self.log.error("job.failed", queue=worker.name, job_id=job.id, name=job.name, error=brief(decided.error))
         elif decided.error is not None:
             self.log.warning(
@@ -454,6 +464,7 @@ class Host:
         try:
             async with asyncio.timeout(WRITING):
                 await self.settler.flush()
+                await self.alerts.flush()
                 await self.journal.close()
         except TimeoutError:
             lost = await self.settler.abandon()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobhost_runtimes.run import Ending, Outcome, Run, host_error
@@ -26,7 +26,7 @@ from ..queues.flows import Happening, InFlow
 from ..queues.job import Claim, Job, Lease, Rate, Settlement
 from .flows import place_of, put_flow
 from .live import Live
-from .outcomes import Tries, expired, failed, moved, settlement, unknown_job
+from .outcomes import Tries, expired, failed, moved, now_ms, settlement, unknown_job
 from .strategies import wait_ms
 
 if TYPE_CHECKING:
@@ -402,13 +402,17 @@ class QueueWorker:
                 for job_id in (*found.waiting, *found.failed):
                     self.host.log.warning("job.stalled", queue=self.name, job_id=job_id)
                 self.host.failed += len(found.failed)
+                if found.failed and self.host.alerts.on:
+                    await self._tell_stalled(found.failed)
                 if found.waiting:
                     self.poke()
             await asyncio.sleep(self.settings.stalled_interval / 1000)
 
-
-def now_ms() -> int:
-    return int(time.time() * 1000)
+    async def _tell_stalled(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            job = await self.host.backend.get(self.name, id)
+            if job is not None and job.state == "failed":
+                self.host.alerts.failed(job, job.error, self.settings.dead_letter, job.attempts_made)
 
 
 def end_line(decided: Settlement) -> Line:

@@ -97,6 +97,8 @@ class Delivery:
     def __init__(self, store: FlowStore) -> None:
         self._store = store
         self._touched: dict[str, None] = {}
+        self.failed: list[tuple[str, str | None]] = []
+        """Flows that this commit lets end as failed: id and name."""
 
     @property
     def idle(self) -> bool:
@@ -287,6 +289,8 @@ class Delivery:
             self._happened(flow, "flow.completed", data=json.dumps({"unmet": unmet}).encode() if unmet else None)
         else:
             self._happened(flow, "flow.failed", data=shown("error", flow.error))
+            if status == "failed":
+                self.failed.append((flow.id, flow.name))
         if flow.parent is not None and (parent := self._store.flow(flow.parent)) is not None:
             self._touched[parent.id] = None
             if status != "completed":

@@ -198,7 +198,7 @@ class QueueInfo:
 class Event:
     """Something that happened: `waiting`, `active`, `completed`, `failed`, `progress`, `stalled`, `removed`, `drained`,
     `delayed`, `paused`, `resumed`, `cancel` (a cancel was requested for an active job), `flow` (something happened in the flow
-    whose id is `job_id`; its queue is empty).
+    whose id is `job_id`; its queue is empty), `flow_failed` (that flow has failed; at least the process is told whose commit that was).
 
     `attempt`: the attempt it is about, from 1; 0 for what is about no attempt.
     `data`: JSON text: the result of `completed`, `{"error": …}` of `failed` and a retried `delayed`, the value of `progress`.

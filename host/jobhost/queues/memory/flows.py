@@ -152,6 +152,9 @@ class MemoryFlows:
         self._feed.wake(woken)
         if "flow" in self._feed.wanted:
             self._feed.publish(Event("flow", "", one.id, one.name, self.now) for one in news.values())
+        if self.delivery.failed and "flow_failed" in self._feed.wanted:
+            self._feed.publish(Event("flow_failed", "", id, name, self.now) for id, name in self.delivery.failed)
+        self.delivery.failed = []
 
     # What others ask -----------------------------------------------------------------------------------------------
 

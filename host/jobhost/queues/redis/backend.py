@@ -169,6 +169,8 @@ class RedisBackend(SingleChanges):
             return listening.cancels(self._store)
         if set(types) == {"flow"}:
             return listening.flows(self._store)
+        if set(types) == {"flow_failed"}:
+            return listening.failed_flows(self._store)
         return listening.events(self._store, queue, types)
 
     # Steering -----------------------------------------------------------------------------------------------------

@@ -128,6 +128,14 @@ async def flows(store: Store) -> AsyncIterator[Event]:
                 yield Event("flow", "", id, None, store.clock())
 
 
+async def failed_flows(store: Store) -> AsyncIterator[Event]:
+    """Flows that have failed, by any process."""
+    async with aclosing(_messages(store, "flow_failed")) as messages:
+        async for message in messages:
+            id, name, ts = json.loads(message)
+            yield Event("flow_failed", "", id, name or None, int(ts))
+
+
 async def _messages(store: Store, channel: str) -> AsyncGenerator[bytes, None]:
     """What is published on a channel of ours, from the moment on at which the subscription stands."""
     client = store.listener()

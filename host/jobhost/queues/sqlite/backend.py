@@ -198,7 +198,8 @@ class SqliteBackend(SingleChanges):
 
     async def events(self, queue: str | None = None, types: Collection[str] = ()) -> AsyncIterator[Event]:
         kind: Kind = "cancel" if set(types) == {"cancel"} else "events"
-        unlisten = self._listen(kind)
+        # Of flows that fail only the process is told whose commit that is.
+        unlisten = _nothing if set(types) == {"flow_failed"} else self._listen(kind)
         try:
             async with aclosing(self._feed.read(queue, types)) as events:
                 async for event in events:

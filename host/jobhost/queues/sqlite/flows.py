@@ -163,6 +163,8 @@ class Flows:
                 self._execute("DELETE FROM flow_events WHERE flow = ? AND n <= ?", (flow.id, flow.events - EVENTS_KEPT))
             if "flow" in self._tx.wanted:
                 self._tx.events.append(Event("flow", "", flow.id, flow.name, self.now))
+        if self.delivery.failed and "flow_failed" in self._tx.wanted:
+            self._tx.events += [Event("flow_failed", "", id, name, self.now) for id, name in self.delivery.failed]
 
 
 def flow_of_row(row: tuple[object, ...]) -> FlowInfo:

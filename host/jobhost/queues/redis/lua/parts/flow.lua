@@ -257,6 +257,7 @@ local function end_flow(id, status)
     happened(id, 'flow.completed', nil, 0, nil, unmet or nil)
   else
     happened(id, 'flow.failed', nil, 0, nil, shown('error', rcall('HGET', fkey(id), 'error')))
+    if status == 'failed' then rcall('PUBLISH', P .. ':jh:flow_failed', cjson.encode({id, flow.name, tonumber(now)})) end
   end
   local parent, name = flow.parent, flow.name
   if parent == '' or not look_up(parent).status then return end
