@@ -32,7 +32,8 @@ export interface HandlerSettings {
   input?: JsonSchema;
   flow?: FlowSettings;
   /** Which errors are retried; see `[handlers."NAME"]` of jobhost.toml. */
-  retry?: unknown;
+  /** By the class of an error, one it derives from, its `code`, or `*`. */
+  retry?: { [error: string]: "never" | Duration | (Partial<Backoff> & { attempts?: number }) };
   /** Names of handlers this one depends on. */
   requires?: string[];
   /** The path in `job.data` of the value that limits count by. */
@@ -254,12 +255,13 @@ export class HandlerError extends JobhostError {}
 /** The job fails now, whatever attempts are left. */
 export class UnrecoverableError extends HandlerError {}
 
-/** The job comes back later and no attempt is used. */
+/** The job comes back later and no attempt is used, unless it is asked for. */
 export class RetryLater extends HandlerError {
-  /** `delay`: at least "100ms". */
-  constructor(delay: Duration, message?: string);
+  /** `delay`: at least "100ms". `attempt`: it counts as an attempt, for a server that says when to try again (`Retry-After`). */
+  constructor(delay: Duration, message?: string, options?: { attempt?: boolean });
   /** Milliseconds. */
   readonly delayMs: number;
+  readonly usesAttempt: boolean;
 }
 
 /** The data of a job is not what its handler takes. */

@@ -32,6 +32,7 @@ EVENTS = {
     "bundle.start_failed": "a child of a bundle could not be started; it is tried again",
     "bundle.breaker_open": "a bundle's children failed to start several times in a row; its jobs wait",
     "bundle.breaker_closed": "children of a bundle whose breaker was open work again",
+    "alerts.dropped": "alerts could not be stored for so long that some were left out",
     "handler.problem": "a handler file is wrong; the rest of its bundle is served",
     "handler.timeout_not_enforced": "a handler in the host has a timeout, which only a child could be held to",
     "child.output": "a child wrote a line that no single run can be given",

@@ -7,7 +7,9 @@
 local rcall = redis.call
 local P, now
 local EVENTS_KEPT, DATA_SHOWN = 100000, 65536
-local touched, news = {}, {}
+local news = {}
+-- Flows to be looked at in the end, in the order in which they were first met: what ends together ends in one order on every store.
+local touched, order = {}, {}
 -- What this step knows of flows: {status, name, parent}, and `live` if something was added. And who subscribes to triggers.
 local flows, subscribed = {}, {}
 
@@ -22,6 +24,12 @@ local function shown(name, value)
   return '{"' .. name .. '":' .. value .. '}'
 end
 
+local function touch(id)
+  if touched[id] then return end
+  touched[id] = true
+  order[#order + 1] = id
+end
+
 -- Events are kept together at the end: see finish_flows.
 local function happened(id, type, step, attempt, source, data)
   local queue, job = '', ''
@@ -32,7 +40,7 @@ local function happened(id, type, step, attempt, source, data)
     news[id] = some
   end
   some[#some + 1] = cmsgpack.pack({now, type, step or '', attempt or 0, queue, job, data or ''})
-  touched[id] = true
+  touch(id)
 end
 
 local function look_up(id)
@@ -77,7 +85,7 @@ local function has(id, name)
       has(parent)
     end
   end
-  touched[id] = true
+  touch(id)
 end
 
 -- A job belongs to a flow from now on, and has not ended.
@@ -85,12 +93,12 @@ local function joins_flow(id, queue, job)
   rcall('SADD', fkey(id, 'live'), queue .. '\0' .. job)
   rcall('RPUSH', fkey(id, 'jobs'), queue .. '\0' .. job)
   look_up(id).live = true
-  touched[id] = true
+  touch(id)
 end
 
 local function leaves_flow(id, queue, job)
   rcall('SREM', fkey(id, 'live'), queue .. '\0' .. job)
-  touched[id] = true
+  touch(id)
 end
 
 local function add(id, handler, queue, job, data)
@@ -262,7 +270,7 @@ local function end_flow(id, status)
   local parent, name = flow.parent, flow.name
   if parent == '' or not look_up(parent).status then return end
   rcall('SREM', fkey(parent, 'live'), '\0' .. id)
-  touched[parent] = true
+  touch(parent)
   if status ~= 'completed' then
     rcall('SADD', fkey(parent, 'failed'), '\0' .. id)
     local error = rcall('HGET', fkey(id), 'error')
@@ -278,16 +286,17 @@ end
 
 -- Ends the flows of which nothing is left to end, and tells who listens; called once, last.
 local function finish_flows()
-  while true do
-    local id = next(touched)
-    if not id then break end
+  local index = 1
+  while order[index] do
+    local id = order[index]
+    index = index + 1
     touched[id] = nil
     local flow = look_up(id)
     if flow.status == 'running' and not flow.live and rcall('SCARD', fkey(id, 'live')) == 0 then
       end_flow(id, rcall('SCARD', fkey(id, 'failed')) > 0 and 'failed' or 'completed')
-      touched[id] = nil
     end
   end
+  order = {}
   local told = {}
   for id, some in pairs(news) do
     local length

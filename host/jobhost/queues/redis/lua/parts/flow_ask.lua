@@ -65,7 +65,7 @@ elseif verb == 'look' then
         end
       end
     end
-    touched[id] = true
+    touch(id)
   end
 elseif verb == 'tell' then
   if look_up(what.id).status then happened(what.id, what.type, nil, 0, nil, what.data) end
@@ -80,7 +80,7 @@ elseif verb == 'reopen' then
   if flow.status then
     if flow.status == 'cancelled' then flow.status = 'failed' end
     has(what.id)
-    touched = {}
+    touched, order = {}, {}
     reply = 1
   end
 elseif verb == 'forget' then
