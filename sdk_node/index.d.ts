@@ -34,6 +34,8 @@ export interface HandlerSettings {
   /** Which errors are retried; see `[handlers."NAME"]` of jobhost.toml. */
   /** By the class of an error, one it derives from, its `code`, or `*`. */
   retry?: { [error: string]: "never" | Duration | (Partial<Backoff> & { attempts?: number }) };
+  /** The name of one of `[breakers]` of jobhost.toml, or one of its own. */
+  breaker?: string | { failures?: number; share?: number; within?: Duration; open_for?: Duration; errors?: string[] };
   /** Names of handlers this one depends on. */
   requires?: string[];
   /** The path in `job.data` of the value that limits count by. */

@@ -14,6 +14,7 @@ const SETTINGS = [
   "input",
   "flow",
   "retry",
+  "breaker",
   "requires",
   "key",
 ];

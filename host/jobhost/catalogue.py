@@ -12,6 +12,7 @@ from jobhost_runtimes.runtime import Runtime
 from .config.bundles import Bundle
 from .config.document import Config
 from .config.handlers import HandlerOptions, declared_options, handler_options
+from .config.problems import nearest
 from .grants import capped, refused
 
 
@@ -45,6 +46,12 @@ class Entry:
     def author(self) -> str:
         return self.settings.author or "Unknown"
 
+    @property
+    def breaker(self) -> str | None:
+        """The name of its breaker."""
+        option = self.settings.breaker
+        return option if option is None or isinstance(option, str) else self.name
+
     def listing(self) -> dict[str, Any]:
         """The handler as `handlers --json` and the published catalogue show it."""
         return {
@@ -58,6 +65,7 @@ class Entry:
             "line": self.line,
             "language": self.language,
             "isolation": self.isolation,
+            "breaker": self.breaker,
             "kind": self.kind,
             "flow": self.settings.flow.model_dump() if self.settings.flow else None,
             "timeout_ms": self.settings.timeout,
@@ -141,7 +149,9 @@ def entries_of(
         problems += [Problem(file, info.line, f"handler {info.name!r}: {text}") for text in wrong]
         if not wrong:
             entry = _entry(info, file, code, spec, bundle, config, runtime)
-            if entry is not None and entry.name == "*" and bundle.job == "*" and bundle.queues:
+            if entry is not None and (missing := _missing_breaker(entry, config)) is not None:
+                problems.append(Problem(file, info.line, f"handler {info.name!r}: {missing}"))
+            elif entry is not None and entry.name == "*" and bundle.job == "*" and bundle.queues:
                 # A processor says nothing of its queue: the bundle does, and may name several.
                 entries += [replace(entry, queue=queue) for queue in bundle.queues]
             elif entry is not None:
@@ -177,6 +187,13 @@ def _entry(
         runtime,
         info.name,
     )
+
+
+def _missing_breaker(entry: Entry, config: Config) -> str | None:
+    option = entry.settings.breaker
+    if not isinstance(option, str) or option in config.breakers:
+        return None
+    return f"breaker: there is no [breakers.{option}]; {nearest(option, list(config.breakers))}"
 
 
 def _path(spec: BundleSpec, file: str) -> str:

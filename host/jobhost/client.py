@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from jobhost_sdk.durations import Duration, milliseconds
 from jobhost_sdk.json_values import decode
 
+from jobhost.breakers import BreakerClient
 from jobhost.dead_letters import DeadLetters
 from jobhost.errors import ConfigurationError, JobNotFoundError, PayloadError, UnknownFlowError
 from jobhost.flow_handles import FlowHandle
@@ -110,6 +111,7 @@ class Client:
             await self.backend.open()
         self.watch = JobWatch(self.backend)
         self.state = StateClient(self.backend)
+        self.breakers = BreakerClient(self.backend)
         self.dead = DeadLetters(self.backend, self._dead_letters(), self._max_payload)
         self.schedules = ScheduleClient(
             self.backend, self.published_queue, lambda queue, added: JobHandle(self.backend, self.watch, queue, added)

@@ -14,6 +14,7 @@ from .config.bundles import Bundle
 from .config.document import Config
 from .config.handlers import HandlerOptions
 from .config.queues import queue_settings
+from .config.retry import RetryRule
 
 
 def refused(info: HandlerInfo, code: HandlerOptions, spec: BundleSpec, bundle: Bundle) -> list[str]:
@@ -31,6 +32,10 @@ def refused(info: HandlerInfo, code: HandlerOptions, spec: BundleSpec, bundle: B
     queue = code.queue or "default"
     if not (every and bundle.queues) and not _granted(queue, ["default"] if bundle.queues is None else bundle.queues):
         wrong.append(f'the queue {queue!r} is not granted: queues = ["{queue}"] in [[bundles]] would allow it')
+    if isinstance(code.breaker, str):
+        wrong.append(
+            f'the breaker {code.breaker!r} is others\' too: breaker = "{code.breaker}" in [handlers."{info.name}"] would allow it'
+        )
     flow = code.flow
     for trigger in flow.emits if flow is not None else ():
         if not _granted(trigger, bundle.emits or []):
@@ -60,7 +65,12 @@ def capped(code: HandlerOptions, spec: BundleSpec, config: Config) -> HandlerOpt
         timeout = queue.timeout
     if attempts is not None:
         attempts = min(attempts, queue.attempts)
-    return replace(code, timeout=timeout, attempts=attempts)
+    retry = code.retry and {name: _capped_rule(rule, queue.attempts) for name, rule in code.retry.items()}
+    return replace(code, timeout=timeout, attempts=attempts, retry=retry)
+
+
+def _capped_rule(rule: RetryRule, most: int) -> RetryRule:
+    return rule if rule.attempts is None else replace(rule, attempts=min(rule.attempts, most))
 
 
 def _granted(wanted: str, patterns: Sequence[str]) -> bool:

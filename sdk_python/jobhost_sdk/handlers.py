@@ -31,6 +31,7 @@ SETTINGS = (
     "input",
     "flow",
     "retry",
+    "breaker",
     "requires",
     "key",
 )
@@ -53,6 +54,7 @@ def handler(name: Any = None, **settings: Any) -> Any:  # noqa: F811
     - `timeout`: a duration such as `"30s"`, or `"none"`; `"1h"`
     - `concurrency`: most runs at once in one host
     - `attempts`, `backoff`, `retry`: as in `[queues.*]` of jobhost.toml
+    - `breaker`: the name of one of `[breakers]` of jobhost.toml, or one of its own: `{"failures", "within", "open_for"}`
     - `input`: a JSON Schema (a dict), or a pydantic model, which `job.data` then is an instance of
     - `flow`: `{"name", "step", "subscribes", "emits", "join"}`
     - `description`, `version`, `author`; `requires`: names of handlers it depends on; `key`: what rate limits count by

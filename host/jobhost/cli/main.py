@@ -29,6 +29,7 @@ VERBS = {
     "jobs": ("jobs", "Look at jobs; retry, cancel, promote, remove them."),
     "queues": ("queues", "Look at queues; pause, resume, drain, clean, remove them."),
     "dead": ("dead", "Jobs that failed for good: look at them, mend and replay them."),
+    "breakers": ("breakers", "Circuit breakers: list them, open or close one by hand."),
     "flow": ("flow", "Start flows and look at them; cancel and restart them."),
     "schedules": ("schedules", "Jobs by the clock: list, add, remove, pause, run now."),
     "state": ("state", "Read, set and compare what handlers keep."),

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import units
 from .alerts import Alert
+from .breakers import Breaker
 from .bundles import Bundle
 from .flows import Flows, State
 from .handlers import HandlerOptions
@@ -54,6 +55,7 @@ class Document(Table):
     schedules: dict[str, ScheduleTable] = key(NamedTables(ScheduleTable), factory=dict)
     flows: Flows = key(Flows, factory=Flows)
     state: State = key(State, factory=State)
+    breakers: dict[str, Breaker] = key(NamedTables(Breaker), factory=dict)
     alerts: list[Alert] = key(ListOf(Alert), factory=list)
     routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)
     uid_range: list[int] | None = key(_uid_range, default=None)

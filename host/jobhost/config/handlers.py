@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import units
+from .breakers import Breaker, BreakerOption
 from .problems import Problem
 from .retry import BACKOFF, RULES, BackoffTable, RetryRule
 from .schema import ListOf, Table, key, table
@@ -63,6 +64,8 @@ class HandlerOptions(Table):
     enabled: bool | None = key(units.flag, default=None)
     retry: dict[str, RetryRule] | None = key(RULES, default=None)
     """What holds for some errors, by the name of their class."""
+    breaker: str | Breaker | None = key(BreakerOption, default=None)
+    """The name of one of `[breakers]`, or one of its own."""
     requires: list[str] | None = key(_NAMES, default=None)
     key: str | list[str] | None = key(_paths, default=None)
 

@@ -37,6 +37,7 @@ from ..queues.registry import open_backend
 from ..queues.seam import Backend
 from ..registered import checked
 from . import alerts
+from .breakers import Breakers
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
@@ -94,6 +95,7 @@ class Host:
         self._on_run_log = on_run_log
         self.bundles = Bundles(self)
         self.alerts = alerts.Alerts(self)
+        self.breakers = Breakers(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Semaphore()
         """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
@@ -189,18 +191,19 @@ class Host:
         self.all_loaded = True
         self.publisher.publish()
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
-        self._poke_all()
+        self.poke_all()
 
     def took_in(self, entries: Sequence[Entry]) -> None:
         """Handlers were loaded: serve the queues they name, and tell producers where each is served."""
         for worker in self.workers.values():
             worker.forget_plans()
+        self.breakers.take_in(entries)
         self._serve_queues(self._wanted_queues())
         handlers = [
             PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
         ]
         self.publisher.publish(handlers)
-        self._poke_all()
+        self.poke_all()
 
     # Queues -------------------------------------------------------------------------------------------------------
 
@@ -248,7 +251,7 @@ class Host:
             if worker.hungry:
                 worker.poke()
 
-    def _poke_all(self) -> None:
+    def poke_all(self) -> None:
         for worker in self.workers.values():
             worker.poke()
 
@@ -315,7 +318,7 @@ class Host:
                 continue
             self._trouble = False
             self.log.info("backend.available")
-            self._poke_all()
+            self.poke_all()
 
     def _child_log(self, bundle: str, pid: int, line: Line, candidates: Sequence[Live]) -> None:
         """A line that no single run can be given: kept in the host's log, with those who may have written it."""

@@ -157,12 +157,17 @@ class QueueWorker:
         """Which names have how many free places now, and how many places there are in all."""
         groups: list[tuple[Iterable[str], int]] = []
         asked = self.host.asked
+        breaking = self.host.breakers.on
         shared: dict[tuple[int, str], tuple[int, list[str]]] = {}
         for entry in self.host.catalogue.entries:
             if entry.name == "*" or not self.settings.serves(entry.name):
                 continue
             runtime = entry.runtime
             assert runtime is not None
+            if breaking and (allowed := self.host.breakers.room(entry.name)) is not None:
+                groups.append(((entry.name,), allowed - asked))
+                if allowed <= 0:
+                    continue
             # Handlers of one runtime and kind share its places.
             key = (id(runtime), entry.kind)
             if key not in shared:
@@ -201,6 +206,8 @@ class QueueWorker:
             assert wildcard.runtime is not None
             room = wildcard.runtime.room(wildcard.handler) - self.host.asked
             limit = wildcard.settings.concurrency
+            if (allowed := self.host.breakers.room("*")) is not None:
+                room = min(room, allowed - self.host.asked)
             return room if limit is None else min(room, limit - self.host.running_of["*"] - self.host.asked)
         # What is released comes back by itself; what is failed does not, and may be for a bundle that is still tried.
         known = not self.host.bundles.missing or self.settings.unknown_jobs == "release"
@@ -277,6 +284,8 @@ class QueueWorker:
         live.run = None  # a run and what hangs at it hold each other: without this each job waits for the collector
         self.running -= 1
         self.host.running_of[live.entry.name] -= 1
+        if self.host.breakers.on:
+            self.host.breakers.ended(live.entry.name, outcome)
         if outcome.ending is RETURNED and not live.lost and not live.left:
             # What nearly always happens, as `settlement` decides it.
             ended = Settlement(
