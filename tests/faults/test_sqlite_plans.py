@@ -10,7 +10,19 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from jobhost.queues.sqlite import adding, claiming, deleting, flows, looking, schedules, settling, state, steering
+from jobhost.queues.sqlite import (
+    adding,
+    claiming,
+    deleting,
+    fair,
+    flows,
+    keys,
+    looking,
+    schedules,
+    settling,
+    state,
+    steering,
+)
 from jobhost.queues.sqlite.schema import connect_writer
 
 KINDS = ("SELECT", "UPDATE", "DELETE", "INSERT")
@@ -28,7 +40,7 @@ def statements(module: ModuleType) -> Iterator[tuple[str, str]]:
                 yield f"{module.__name__.rsplit('.')[-1]}.{name}", text.format(blank) if "{}" in text else text
 
 
-MODULES = (adding, claiming, deleting, flows, looking, schedules, settling, state, steering)
+MODULES = (adding, claiming, deleting, fair, flows, keys, looking, schedules, settling, state, steering)
 ALL = [pair for module in MODULES for pair in statements(module)]
 
 

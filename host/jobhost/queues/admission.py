@@ -38,12 +38,19 @@ class Admission:
         """Give one that counts for itself: a claim that has to be tried again starts from the same places."""
         copy = Admission(others=self._others)
         copy._free = self._free.copy()
-        copy._groups_of = self._groups_of
+        copy._groups_of = self._groups_of.copy()
         return copy
 
     def covers(self, count: int) -> bool:
         """Whether `count` jobs have a place whatever their names are: then nobody needs to look at them."""
         return (self._others is None or self._others >= count) and all(free >= count for free in self._free)
+
+    def limit(self, names: Iterable[str], free: int) -> None:
+        """Let a group have no more than so many places."""
+        index = len(self._free)
+        self._free.append(free)
+        for name in names:
+            self._groups_of[name] = [*self._groups_of.get(name, ()), index]
 
     def admits(self, name: str) -> bool:
         """Whether one more job of this name may be taken; takes nothing."""

@@ -33,6 +33,7 @@ from .job import (
     Settlement,
     State,
 )
+from .limits import Limits
 from .schedules import Fired, Firing, Schedule
 from .state_ops import Result, StateOp
 
@@ -94,12 +95,20 @@ class Backend(Protocol):
     # Working ----------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+        self,
+        queue: str,
+        limit: int,
+        admission: Admission,
+        lease_ms: int,
+        host: str,
+        rate: Rate | None = None,
+        limits: Limits | None = None,
     ) -> Claimed:
         """Take up to `limit` jobs that are waiting, prioritized, or delayed and due, ordered by priority, then age.
 
         Jobs whose name `admission` has no place for stay in place, and others are taken past them. Takes nothing from a
-        paused queue, and nothing beyond `rate`: `next_due` is then no later than its end. A claimed job is active, has `host`,
+        paused queue, and nothing beyond `rate` and `limits`: `next_due` is then no later than when there may be room. Where published
+        handlers have keys they and their keys take turns, whatever priority and age say (fairness.py). A claimed job is active, has `host`,
         `started_at` and a new token.
         """
 

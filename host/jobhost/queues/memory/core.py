@@ -7,6 +7,7 @@ from jobhost.errors import LeaseLostError
 from ..clock import Clock, unix_ms
 from ..feed import Feed
 from ..job import Event, HostInfo, Json, Lease, NewJob, PublishedHandler
+from ..limits import Paths
 from ..schedules import Schedule
 from ..seam import Added
 from .flows import MemoryFlows
@@ -23,6 +24,8 @@ class Core:
         self._shelves: dict[str, Shelf] = {}
         self._state = StateStore(clock)
         self._hosts: dict[str, HostInfo] = {}
+        self._paths: dict[str, Paths] = {}
+        """Of handlers that have a key."""
         self._published: dict[str, PublishedHandler] = {}
         self._feed = Feed()
         self._last_seq = 0
@@ -33,7 +36,7 @@ class Core:
     def _shelf(self, queue: str) -> Shelf:
         shelf = self._shelves.get(queue)
         if shelf is None:
-            shelf = self._shelves[queue] = Shelf(queue)
+            shelf = self._shelves[queue] = Shelf(queue, self._paths)
         return shelf
 
     def _find(self, queue: str, id: str) -> tuple[Shelf, Record] | None:

@@ -25,6 +25,8 @@ class Record(Job):
     """When it got into its state."""
     token: str | None = None
     lease_until: int = 0
+    key: str = ""
+    """By which it takes turns with others of its name; while it waits."""
     logs: deque[tuple[int, LogLine]] | None = None
 
     def snapshot(self) -> Job:

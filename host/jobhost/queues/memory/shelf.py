@@ -6,11 +6,15 @@ What a state needs is kept here, so that a job changes its state by `withdraw` f
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 
 from ..admission import Admission
+from ..fairness import Turns
 from ..job import Keep, State
+from ..limits import Limits, Paths, key_of
 from ..window import Window
+from .fair import NO_LIMITS, FairShelf, KeyedLines
 from .line import Line
 from .record import READY, Record
 
@@ -23,24 +27,33 @@ class Shelf:
         "delayed",
         "delayed_count",
         "finished",
+        "keyed",
         "last_id",
         "line",
         "name",
         "parked",
+        "paths",
         "paused",
         "ready",
         "records",
+        "turns",
         "window",
+        "windows",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, paths: Mapping[str, Paths]) -> None:
         self.name = name
+        self.paths = paths
         self.paused = False
         self.last_id = 0
         self.records: dict[str, Record] = {}
         self.line = Line()
         self.parked: dict[str, Line] = {}
         """Jobs whose name was refused when they came up, by name: no claim meets them again before the name has a place."""
+        self.keyed: dict[str, KeyedLines] = {}
+        """Jobs of handlers that have a key, by name."""
+        self.turns = Turns()
+        self.windows: dict[tuple[str, str | None], Window] = {}
         self.ready = {"waiting": 0, "prioritized": 0}
         self.delayed: list[tuple[int, int, Record]] = []
         self.delayed_count = 0
@@ -81,8 +94,22 @@ class Shelf:
         record.state = state
         record.delay_until = None
         self.ready[state] += 1
-        self.line.push(record)
+        if self.paths and (paths := self.paths.get(record.name)):
+            record.key = key_of(record.data, record.metadata, paths)
+            self.keyed.setdefault(record.name, KeyedLines()).push(record)
+        else:
+            self.line.push(record)
         return state
+
+    def resort(self) -> None:
+        """Handlers have other keys than before: let everything that waits stand in its line."""
+        waiting = sorted(
+            (one for one in self.records.values() if one.state in READY), key=lambda one: (one.priority, one.rank)
+        )
+        self.line, self.parked, self.keyed = Line(), {}, {}
+        self.ready = dict.fromkeys(self.ready, 0)
+        for record in waiting:
+            self.wait(record)
 
     def delay(self, record: Record, until: int) -> None:
         """Place a job among the delayed ones."""
@@ -108,7 +135,10 @@ class Shelf:
         elif state in READY:
             self.ready[state] -= 1
             record.state = "active"  # so that its entry counts as stale from here on
-            self.parked.get(record.name, self.line).discard()
+            if (lines := self.keyed.get(record.name)) is not None:
+                lines.discard(record.key)
+            else:
+                self.parked.get(record.name, self.line).discard()
         elif state == "delayed":
             self.delayed_count -= 1
             record.state = "active"
@@ -146,16 +176,23 @@ class Shelf:
     def _is_delayed(entry: tuple[int, int, Record]) -> bool:
         return entry[2].state == "delayed" and entry[2].delay_until == entry[0]
 
-    def take(self, limit: int, admission: Admission) -> list[Record]:
-        """Take the first jobs that `admission` has places for; their state is active then."""
-        anything = not self.parked and admission.covers(limit)
-        taken = self.line.take(limit) if anything else self._take_admitted(limit, admission)
+    def take(
+        self, limit: int, admission: Admission, limits: Limits | None, now: int
+    ) -> tuple[list[Record], int | None]:
+        """Take the first jobs that `admission` has places for, their state is active then; and when a limit may have room again."""
+        due: int | None = None
+        if self.keyed or limits is not None:
+            taken, due = FairShelf(self).claim(limit, admission, limits or NO_LIMITS, now)
+        elif not self.parked and admission.covers(limit):
+            taken = self.line.take(limit)
+        else:
+            taken = self.take_admitted(limit, admission)
         ready = self.ready
         for record in taken:
             ready["prioritized" if record.priority else "waiting"] -= 1
-        return taken
+        return taken, due
 
-    def _take_admitted(self, limit: int, admission: Admission) -> list[Record]:
+    def take_admitted(self, limit: int, admission: Admission) -> list[Record]:
         if len(self.parked) == 1 and not self.line:
             # All that waits is of one name, as it is in a queue of one handler once that was full.
             [(name, line)] = self.parked.items()
@@ -194,6 +231,8 @@ class Shelf:
 
     def has_more(self, admission: Admission) -> bool:
         """Whether a job may be left that `admission` would have taken."""
+        if any(admission.admits(name) and lines.keys for name, lines in self.keyed.items()):
+            return True
         return bool(self.line) or any(admission.admits(name) for name, line in self.parked.items() if line)
 
     def surplus(self, state: State, keep: Keep, now: int) -> list[Record]:

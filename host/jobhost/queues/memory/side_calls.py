@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..job import HostInfo, Json, Lease, NewJob, PublishedHandler
+from ..limits import Paths, published_paths
 from ..schedules import Fired, Firing, Schedule, is_over, need_ours, settled
 from ..seam import Added
 from ..state_ops import Result, SingleChanges, StateOp
@@ -86,11 +87,24 @@ class SideCalls(SingleChanges, Core):
     async def publish(self, handlers: Sequence[PublishedHandler]) -> None:
         self._published.update({handler.name: handler for handler in handlers})
         self._flows.publish(handlers)
+        self._keys_are({handler.name: published_paths(handler.info) for handler in handlers})
 
     async def unpublish(self, names: Sequence[str]) -> int:
         known = [name for name in names if self._published.pop(name, None) is not None]
         self._flows.forget(known)
+        self._keys_are(dict.fromkeys(known, ()))
         return len(known)
+
+    def _keys_are(self, told: Mapping[str, Paths]) -> None:
+        """Handlers say by which keys their jobs take turns."""
+        before = dict(self._paths)
+        for name, paths in told.items():
+            self._paths.pop(name, None)
+            if paths:
+                self._paths[name] = paths
+        if self._paths != before:
+            for shelf in self._shelves.values():
+                shelf.resort()
 
     async def published(self) -> list[PublishedHandler]:
         return sorted(self._published.values(), key=lambda handler: handler.name)

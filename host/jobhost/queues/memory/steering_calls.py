@@ -53,7 +53,12 @@ class SteeringCalls(WorkingCalls):
         found = self._find(queue, id)
         if found is None or found[1].state not in (*READY, "delayed"):
             return False
-        found[1].data = data
+        shelf, record = found
+        if record.state in READY and record.name in self._paths:
+            shelf.withdraw(record)  # its key may be another one
+            record.data = data
+            shelf.wait(record)
+        record.data = data
         return True
 
     async def replay(self, queue: str, id: str) -> Replayed:

@@ -21,6 +21,7 @@ from ..job import (
     State,
     job_scope,
 )
+from ..limits import Limits
 from ..outcomes import CANCELLED, retry_data, stalled_error, with_error
 from ..seam import Added, Claimed, Recovered, Renewal
 from .core import Core
@@ -68,7 +69,14 @@ class WorkingCalls(Core):
     # Working ----------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+        self,
+        queue: str,
+        limit: int,
+        admission: Admission,
+        lease_ms: int,
+        host: str,
+        rate: Rate | None = None,
+        limits: Limits | None = None,
     ) -> Claimed:
         shelf = self._shelves.get(queue)
         if shelf is None or shelf.paused:
@@ -81,12 +89,14 @@ class WorkingCalls(Core):
             limit = min(limit, shelf.window.left(rate, now))
             if limit <= 0:
                 return Claimed([], shelf.window.ends_at, False)
-        taken = shelf.take(limit, admission)
+        taken, due = shelf.take(limit, admission, limits, now)
         if rate is not None:
             shelf.window.count(rate, now, len(taken))
         claims = [self._activate(shelf, record, now, now + lease_ms, host) for record in taken]
         more = len(claims) >= limit and shelf.has_more(admission)
-        return Claimed(claims, shelf.next_due() if shelf.delayed else None, more)
+        if shelf.delayed and (delayed := shelf.next_due()) is not None:
+            due = delayed if due is None else min(due, delayed)
+        return Claimed(claims, due, more)
 
     def _activate(self, shelf: Shelf, record: Record, now: int, lease_until: int, host: str) -> Claim:
         self._last_token = token = self._last_token + 1

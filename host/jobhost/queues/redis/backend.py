@@ -26,6 +26,7 @@ from ..job import (
     Settlement,
     State,
 )
+from ..limits import Limits
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, SingleChanges, StateOp
@@ -97,7 +98,14 @@ class RedisBackend(SingleChanges):
         return await adding.add(self._store, jobs)
 
     async def claim(
-        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+        self,
+        queue: str,
+        limit: int,
+        admission: Admission,
+        lease_ms: int,
+        host: str,
+        rate: Rate | None = None,
+        limits: Limits | None = None,
     ) -> Claimed:
         for markers in self._markers.get(queue, ()):
             markers.claimed.set()

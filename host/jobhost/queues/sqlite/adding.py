@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..flows import flow_of_new
 from ..job import NewJob
 from ..seam import Added
+from . import keys
 from .rows import DELAYED, PRIORITIZED, WAITING
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ INLINE = 2_048
 """Bytes of data that stay in the job's own row."""
 
 _INSERT = """INSERT INTO jobs (seq, queue, id, state, priority, rank, name, created_at, since, max_attempts, timeout_ms,
-delay_until, flow_id, flow_name, backoff, metadata, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+delay_until, flow_id, flow_name, backoff, metadata, data, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (queue, id) DO NOTHING"""
 
 
@@ -43,7 +44,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
         values = (
             *(seq, new.queue, id, state, new.priority, -seq if new.lifo else seq, new.name, created_at, tx.now),
             *(new.attempts, new.timeout_ms, tx.now + new.delay_ms if delayed else None, flow_id, flow_name),
-            *(new.backoff, new.metadata, inline),
+            *(new.backoff, new.metadata, inline, keys.key(tx.paths, new.name, new.data, new.metadata)),
         )
         if tx.execute(_INSERT, values).rowcount:
             break

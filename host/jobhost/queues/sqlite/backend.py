@@ -17,6 +17,7 @@ from jobhost.errors import BackendUnavailableError, ConfigurationError
 from ..admission import Admission
 from ..clock import Clock, unix_ms
 from ..dead_letters import Replayed
+from ..fairness import Turns
 from ..feed import Feed
 from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
@@ -34,6 +35,7 @@ from ..job import (
     Settlement,
     State,
 )
+from ..limits import Limits
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, SingleChanges, StateOp
@@ -74,6 +76,7 @@ class SqliteBackend(SingleChanges):
         self._stop: dict[Kind, Callable[[], None]] = {}
         self._handle = secrets.token_hex(6)
         self._claims = 0
+        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         self._undoing: set[asyncio.Task[list[bool]]] = set()
 
     @classmethod
@@ -119,11 +122,19 @@ class SqliteBackend(SingleChanges):
     # Working ----------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+        self,
+        queue: str,
+        limit: int,
+        admission: Admission,
+        lease_ms: int,
+        host: str,
+        rate: Rate | None = None,
+        limits: Limits | None = None,
     ) -> Claimed:
         self._claims += 1
         mark = f"{self._handle}{self._claims:x}"
         claim = partial(claiming.claim, queue=queue, limit=limit, lease_ms=lease_ms, host=host, mark=mark, rate=rate)
+        claim = partial(claim, limits=limits, turns=self._turns[queue])
         # A copy for each try: a transaction that failed has taken nothing.
         return await self._write(lambda tx: claim(tx, admission=admission.copy()), self._hand_back)
 

@@ -8,12 +8,17 @@ handler with a hundred thousand jobs at the head of the line thus costs a claim 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..admission import Admission
+from ..fairness import Turns
 from ..job import Claim, Rate
+from ..limits import Limits
 from ..seam import Claimed
 from ..window import Window
+from .fair import FairClaim
 from .rows import ACTIVE, DELAYED, JOB, PRIORITIZED, WAITING, job, token
 
 if TYPE_CHECKING:
@@ -44,7 +49,7 @@ _LINE = "SELECT priority, rank, seq, name FROM jobs INDEXED BY jobs_ready WHERE 
 _FIRST_NAME = "SELECT min(name) FROM jobs INDEXED BY jobs_ready_by_name WHERE queue = ? AND state <= 1"
 _NEXT_NAME = _FIRST_NAME + " AND name > ?"
 _OF_NAME = """SELECT priority, rank, seq, name FROM jobs INDEXED BY jobs_ready_by_name
-WHERE queue = ? AND name = ? AND state <= 1 AND (priority, rank) > (?, ?) ORDER BY priority, rank LIMIT ?"""
+WHERE queue = ? AND name = ? AND key = '' AND state <= 1 AND (priority, rank) > (?, ?) ORDER BY priority, rank LIMIT ?"""
 
 _WINDOW = "SELECT ends_at, used FROM windows WHERE queue = ?"
 _WRITE_WINDOW = "INSERT OR REPLACE INTO windows VALUES (?, ?, ?)"
@@ -61,9 +66,11 @@ def claim(
     lease_ms: int,
     host: str,
     mark: str,
-    rate: Rate | None = None,
+    rate: Rate | None,
+    limits: Limits | None,
+    turns: Turns,
 ) -> Claimed:
-    """Take jobs for a host. `mark` must be new for each claim."""
+    """Take jobs for a host. `mark` must be new for each claim; `turns` are those of this handle in this queue."""
     row = tx.queue(queue)
     if row.paused:
         return Claimed([], None, False)
@@ -76,7 +83,14 @@ def claim(
         limit = min(limit, window.left(rate, tx.now))
         if limit <= 0:
             return Claimed([], window.ends_at, False)
-    taken = _take(tx, queue, limit, admission, (mark, tx.now + lease_ms, host, tx.now, tx.now))
+    changes = (mark, tx.now + lease_ms, host, tx.now, tx.now)
+    if limits is not None or tx.paths:
+        chosen, due = FairClaim(tx, queue, partial(_line, tx, queue, limit)).claim(limit, admission, limits, turns)
+        if due is not None:
+            next_due = due if next_due is None else min(next_due, due)
+        taken = _taken(tx, _CHOSEN, changes, (json.dumps(chosen),)) if chosen else []
+    else:
+        taken = _take(tx, queue, limit, admission, changes)
     claims = [_claim(tx, row, mark) for row in taken]
     if rate is not None and claims:
         window.count(rate, tx.now, len(claims))
@@ -98,10 +112,15 @@ def _take(
     tx: Transaction, queue: str, limit: int, admission: Admission, changes: tuple[object, ...]
 ) -> list[tuple[Any, ...]]:
     if admission.covers(limit):
-        rows = tx.execute(_TAKE.format(_FIRST), (*changes, queue, limit)).fetchall()
-    else:
-        chosen = _choose(tx, queue, limit, admission)
-        rows = tx.execute(_TAKE.format(_CHOSEN), (*changes, json.dumps(chosen))).fetchall() if chosen else []
+        return _taken(tx, _FIRST, changes, (queue, limit))
+    chosen = _choose(tx, queue, limit, admission)
+    return _taken(tx, _CHOSEN, changes, (json.dumps(chosen),)) if chosen else []
+
+
+def _taken(
+    tx: Transaction, which: str, changes: tuple[object, ...], values: tuple[object, ...]
+) -> list[tuple[Any, ...]]:
+    rows = tx.execute(_TAKE.format(which), (*changes, *values)).fetchall()
     rows.sort(key=lambda row: (row[7], row[1]))  # priority, rank: an UPDATE returns them in no order
     return rows
 
@@ -123,12 +142,25 @@ def _choose(tx: Transaction, queue: str, limit: int, admission: Admission) -> li
     return chosen
 
 
+def _line(tx: Transaction, queue: str, limit: int, admission: Admission) -> Iterator[tuple[int, str]]:
+    """The jobs of handlers without keys, one by one, each counted off as it is given."""
+    stretch = STRETCH + 4 * limit
+    line: list[Place] = tx.execute(_LINE, (queue, stretch)).fetchall()
+    for _, _, seq, name in line:
+        if name not in tx.paths and admission.take(name):
+            yield seq, name
+    if len(line) == stretch:
+        for _, _, seq, name in _beyond(tx, queue, limit, admission, line[-1]):
+            if admission.take(name):
+                yield seq, name
+
+
 def _beyond(tx: Transaction, queue: str, limit: int, admission: Admission, last: Place) -> list[Place]:
     """The first jobs behind `last` of each name that has a place."""
     line: list[Place] = []
     (name,) = tx.execute(_FIRST_NAME, (queue,)).fetchone()
     while name is not None:
-        if admission.admits(name):
+        if admission.admits(name) and name not in tx.paths:
             line += tx.execute(_OF_NAME, (queue, name, last[0], last[1], limit))
         (name,) = tx.execute(_NEXT_NAME, (queue, name)).fetchone()
     return sorted(line)

@@ -20,6 +20,7 @@ from ..flows import (
 )
 from ..job import Event, Job, Json, NewJob, PublishedHandler
 from ..seam import Added
+from . import keys
 from .rows import JOB, job
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ def unsubscribe(tx: Transaction, names: Sequence[str]) -> None:
 def unpublish(tx: Transaction, names: Sequence[str]) -> int:
     """Forget handlers."""
     unsubscribe(tx, names)
+    keys.unpublish(tx, names)
     values = (json.dumps(list(names)),)
     return tx.execute("DELETE FROM handlers WHERE name IN (SELECT value FROM json_each(?))", values).rowcount
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from jobhost.errors import BackendUnavailableError
 
 APPLICATION_ID = 0x6A6F6268  # "jobh"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SQLITE_FLOOR = (3, 35)
 """RETURNING came with it."""
 
@@ -182,7 +182,17 @@ CREATE INDEX schedules_due ON schedules (due) WHERE due IS NOT NULL
 """
 """Since version 3."""
 
-_STEPS = (_TABLES.split(";\n"), [_WINDOWS], _FLOWS.split(";\n"))
+_KEYS = """
+-- key: by which jobs of one handler take turns; empty where it has none.
+ALTER TABLE jobs ADD COLUMN key TEXT NOT NULL DEFAULT '';
+DROP INDEX jobs_ready_by_name;
+CREATE INDEX jobs_ready_by_name ON jobs (queue, name, key, priority, rank, state) WHERE state <= 1;
+-- paths: where the key of a handler's jobs is, as JSON.
+CREATE TABLE keys (handler TEXT PRIMARY KEY, paths TEXT NOT NULL) WITHOUT ROWID
+"""
+"""Since version 4. `windows` has those of handlers and keys too: QUEUE, 0, HANDLER, and 0, KEY."""
+
+_STEPS = (_TABLES.split(";\n"), [_WINDOWS], _FLOWS.split(";\n"), _KEYS.split(";\n"))
 """The statements that make each version out of the one before."""
 
 

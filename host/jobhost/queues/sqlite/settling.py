@@ -15,6 +15,7 @@ from ..flows import Emit, Happening, InFlow
 from ..job import Json, Keep, Lease, LogLine, Settlement
 from ..outcomes import CANCELLED, retry_data, stalled_error, with_error
 from ..seam import Recovered, Renewal
+from . import keys
 from .adding import add_job
 from .flows import JobRef
 from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, JOB, PRIORITIZED, WAITING, fence, job
@@ -46,7 +47,7 @@ _RETURN = "UPDATE jobs SET state = ?, since = ?, error = ?, delay_until = ?, tok
 _RENEW = "UPDATE jobs SET lease_until = ? WHERE seq = ? AND token = ? RETURNING cancel_requested"
 _LOG = """INSERT INTO logs SELECT seq, coalesce((SELECT max(n) FROM logs WHERE job = seq), 0) + 1, ?, ?, ?, ?, ?, ?
 FROM jobs WHERE queue = ? AND id = ? RETURNING job, n"""
-_DATA = "UPDATE jobs SET data = ? WHERE seq = ? AND token = ? RETURNING seq"
+_DATA = "UPDATE jobs SET data = ? WHERE seq = ? AND token = ? RETURNING name, metadata"
 _JOINS = "UPDATE jobs SET flow_id = ?, flow_name = ? WHERE seq = ? AND flow_id IS NULL"
 _PROGRESS = "UPDATE jobs SET progress = ? WHERE seq = ? AND token = ? RETURNING queue, id, name, attempts_made"
 
@@ -216,8 +217,13 @@ def progress(tx: Transaction, updates: Sequence[tuple[Lease, Json]]) -> None:
 
 def update_data(tx: Transaction, lease: Lease, data: Json) -> None:
     """Replace the data of a running job. Raises LeaseLostError."""
-    if tx.execute(_DATA, (data, *fence(lease.token))).fetchone() is None:
+    row = tx.execute(_DATA, (data, *fence(lease.token))).fetchone()
+    if row is None:
         raise LeaseLostError
+    if row[0] in tx.paths:
+        tx.execute(
+            "UPDATE jobs SET key = ? WHERE seq = ?", (keys.key(tx.paths, row[0], data, row[1]), fence(lease.token)[0])
+        )
 
 
 def log(tx: Transaction, lines: Sequence[tuple[Lease, LogLine]]) -> None:

@@ -9,7 +9,7 @@ from jobhost.errors import LeaseLostError
 
 from ..job import HostInfo, Lease, PublishedHandler
 from ..state_ops import MOST_KEYS, Result, StateOp, Value, changed, too_many
-from . import flows
+from . import flows, keys
 from .rows import fence
 
 if TYPE_CHECKING:
@@ -91,3 +91,4 @@ def publish(tx: Transaction, handlers: Sequence[PublishedHandler]) -> None:
         values = (handler.name, handler.queue, handler.info)
         tx.execute("INSERT OR REPLACE INTO handlers VALUES (?, ?, ?)", values)
     flows.subscribe(tx, handlers)
+    keys.publish(tx, handlers)

@@ -9,6 +9,7 @@ from jobhost.errors import JobActiveError
 from ..dead_letters import Replayed, origin_of, replayed_job, replayed_metadata
 from ..job import Json
 from ..seam import Cancelled
+from . import keys
 from .adding import INLINE, add_job
 from .deleting import remove
 from .flows import JobRef
@@ -54,13 +55,15 @@ def edit(tx: Transaction, queue: str, id: str, data: Json) -> bool:
     row = tx.execute(_FIND, (queue, id)).fetchone()
     if row is None or row[1] not in (WAITING, PRIORITIZED, DELAYED):
         return False
-    _rewrite(tx, row[0], data)
+    (metadata,) = tx.execute("SELECT metadata FROM jobs WHERE seq = ?", (row[0],)).fetchone()
+    _rewrite(tx, row[0], row[2], data, metadata)
     return True
 
 
-def _rewrite(tx: Transaction, seq: int, data: Json) -> None:
+def _rewrite(tx: Transaction, seq: int, name: str, data: Json, metadata: Json | None) -> None:
     inline = data if len(data) <= INLINE else None
-    tx.execute("UPDATE jobs SET data = ? WHERE seq = ?", (inline, seq))
+    values = (inline, metadata, keys.key(tx.paths, name, data, metadata), seq)
+    tx.execute("UPDATE jobs SET data = ?, metadata = ?, key = ? WHERE seq = ?", values)
     tx.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
     if inline is None:
         tx.execute("INSERT INTO payloads VALUES (?, ?)", (seq, data))
@@ -81,8 +84,7 @@ def replay(tx: Transaction, queue: str, id: str) -> Replayed:
     if row is not None and row[7] == origin.created_at:
         if row[1] != FAILED:
             return Replayed("alive", origin.queue, origin.id)
-        _rewrite(tx, row[0], letter.data)
-        tx.execute("UPDATE jobs SET metadata = ? WHERE seq = ?", (replayed_metadata(letter, tx.now), row[0]))
+        _rewrite(tx, row[0], row[2], letter.data, replayed_metadata(letter, tx.now))
         _again(tx, origin.queue, origin.id, row)
         runs = origin.id
     else:

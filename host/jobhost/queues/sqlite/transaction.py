@@ -11,6 +11,8 @@ from collections.abc import Container
 from typing import Any
 
 from ..job import Event, Json, Keep
+from ..limits import Paths
+from . import keys
 from .deleting import prune
 from .flows import Flows
 from .rows import ACTIVE, PRIORITIZED, WAITING
@@ -63,6 +65,7 @@ class Transaction:
         self._keeps: dict[tuple[str, int], Keep] = {}
         self._last_seq: int | None = None
         self._flows: Flows | None = None
+        self._paths: dict[str, Paths] | None = None
 
     @property
     def flows(self) -> Flows:
@@ -70,6 +73,17 @@ class Transaction:
         if self._flows is None:
             self._flows = Flows(self)
         return self._flows
+
+    @property
+    def paths(self) -> dict[str, Paths]:
+        """Where the keys of jobs are, by handler."""
+        if self._paths is None:
+            self._paths = keys.read(self)
+        return self._paths
+
+    def forget_paths(self) -> None:
+        """They have changed."""
+        self._paths = None
 
     def queue(self, name: str) -> QueueRow:
         """Give the row of a queue, an empty one if there is none yet."""
@@ -82,7 +96,9 @@ class Transaction:
     def forget_queue(self, name: str) -> None:
         """Delete the row of a queue."""
         self.execute("DELETE FROM queues WHERE name = ?", (name,))
-        self.execute("DELETE FROM windows WHERE queue = ?", (name,))
+        self.execute(
+            "DELETE FROM windows WHERE queue = ? OR (queue > ? AND queue < ?)", (name, f"{name}\0", f"{name}\x01")
+        )
         self._queues.pop(name, None)
 
     def last_seq(self) -> int:
