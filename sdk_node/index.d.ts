@@ -38,8 +38,17 @@ export interface HandlerSettings {
   breaker?: string | { failures?: number; share?: number; within?: Duration; open_for?: Duration; errors?: string[] };
   /** Names of handlers this one depends on. */
   requires?: string[];
-  /** The path in `job.data` of the value that limits count by. */
-  key?: string;
+  /** Where in a job's data or metadata the key is by which its jobs take turns: `"data.customer_id"`. */
+  key?: string | string[];
+  /** Limits over all hosts. */
+  per_key?: { concurrency?: number; rate_limit?: RateLimit };
+  rate_limit?: RateLimit;
+  global_concurrency?: number;
+}
+
+export interface RateLimit {
+  max: number;
+  every: Duration;
 }
 
 export interface Backoff {

@@ -17,6 +17,9 @@ const SETTINGS = [
   "breaker",
   "requires",
   "key",
+  "per_key",
+  "rate_limit",
+  "global_concurrency",
 ];
 
 /** Throws TypeError at a name that is no setting: a misspelt timeout would be no timeout. */

@@ -14,6 +14,7 @@ from .config.document import Config
 from .config.handlers import HandlerOptions, declared_options, handler_options
 from .config.problems import nearest
 from .grants import capped, refused
+from .limits import unkept
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Entry:
             "language": self.language,
             "isolation": self.isolation,
             "breaker": self.breaker,
+            "key": self.settings.key,
             "kind": self.kind,
             "flow": self.settings.flow.model_dump() if self.settings.flow else None,
             "timeout_ms": self.settings.timeout,
@@ -149,8 +151,8 @@ def entries_of(
         problems += [Problem(file, info.line, f"handler {info.name!r}: {text}") for text in wrong]
         if not wrong:
             entry = _entry(info, file, code, spec, bundle, config, runtime)
-            if entry is not None and (missing := _missing_breaker(entry, config)) is not None:
-                problems.append(Problem(file, info.line, f"handler {info.name!r}: {missing}"))
+            if entry is not None and (wanting := _missing_breaker(entry, config) or unkept(entry, config)) is not None:
+                problems.append(Problem(file, info.line, f"handler {info.name!r}: {wanting}"))
             elif entry is not None and entry.name == "*" and bundle.job == "*" and bundle.queues:
                 # A processor says nothing of its queue: the bundle does, and may name several.
                 entries += [replace(entry, queue=queue) for queue in bundle.queues]

@@ -34,6 +34,9 @@ SETTINGS = (
     "breaker",
     "requires",
     "key",
+    "per_key",
+    "rate_limit",
+    "global_concurrency",
 )
 """What may be set in `@handler(...)`, in `config = {...}` or as an attribute of a `Handler` class."""
 
@@ -57,7 +60,9 @@ def handler(name: Any = None, **settings: Any) -> Any:  # noqa: F811
     - `breaker`: the name of one of `[breakers]` of jobhost.toml, or one of its own: `{"failures", "within", "open_for"}`
     - `input`: a JSON Schema (a dict), or a pydantic model, which `job.data` then is an instance of
     - `flow`: `{"name", "step", "subscribes", "emits", "join"}`
-    - `description`, `version`, `author`; `requires`: names of handlers it depends on; `key`: what rate limits count by
+    - `description`, `version`, `author`; `requires`: names of handlers it depends on; `key`: where in a job's
+      data or metadata the key is by which its jobs take turns (`"data.customer_id"`)
+    - `global_concurrency`, `rate_limit`, and `per_key` (`{"concurrency", "rate_limit"}`): limits over all hosts
 
     Raises TypeError at any other setting.
     """

@@ -356,7 +356,9 @@ async def test_workers_and_metrics_are_seen(peer: Peer, host: Hosted) -> None:
     for n in range(3):
         await host.done(await peer.do("add", queue="default", name="echo", data=n))
     await host.done(await peer.do("add", queue="default", name="fail"))
-    assert [one["rawname"].split(":")[-1] for one in await peer.do("workers", queue="default")] == ["ZGVmYXVsdA=="]
+    assert [one["rawname"].split(":")[1:] for one in await peer.do("workers", queue="default")] == [
+        ["ZGVmYXVsdA==", "w", "jobhost"]
+    ]
     assert (await peer.do("metrics", queue="default", type="completed"))["meta"]["count"] == 3
     assert (await peer.do("metrics", queue="default", type="failed"))["meta"]["count"] == 1
 

@@ -503,7 +503,7 @@ def test_every_verb_has_help_with_examples(verb: tuple[str, ...]) -> None:
     """Design 8: --help everywhere, with examples."""
     text = out(*verb, "--help")
     assert "Usage: jobhost" in text
-    if len(verb) == 2 or verb[0] not in ("jobs", "queues", "state", "flow", "schedules", "dead"):
+    if len(verb) == 2 or verb[0] not in ("jobs", "queues", "state", "flow", "schedules", "dead", "breakers"):
         assert f"  jobhost {' '.join(verb)}" in text.split("Examples:")[1]
 
 

@@ -94,7 +94,7 @@ def test_right_values_of_the_rarer_kinds(tmp_path: Path) -> None:
         "uid_range": [100_000, 100_010],
         "routes": [{"from": "a"}],
         "defaults": {"handlers": ["a"], "backoff": "5s"},
-        "handlers": {"h": {"input": {"type": "object"}, "key": ["a.b"], "flow": {"emits": ["x"], "join": "all"}}},
+        "handlers": {"h": {"input": {"type": "object"}, "key": ["data.b"], "flow": {"emits": ["x"], "join": "all"}}},
         "bundles": [{"path": tmp_path, "state": ["global"], "env": ["A"]}],
     }
     config = Config.model_validate(written)

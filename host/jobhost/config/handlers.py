@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..queues.limits import paths_of
 from . import units
 from .breakers import Breaker, BreakerOption
 from .problems import Problem
+from .queues import RateLimit
 from .retry import BACKOFF, RULES, BackoffTable, RetryRule
 from .schema import ListOf, Table, key, table
 
@@ -40,9 +42,17 @@ def _schema(value: object) -> dict[str, Any] | bool:
 
 
 def _paths(value: object) -> str | list[str]:
-    if isinstance(value, list) and value:
-        return [units.name(path) for path in value]
-    return units.name(value)
+    paths = [units.name(path) for path in value] if isinstance(value, list) and value else [units.name(value)]
+    paths_of(paths)
+    return paths if isinstance(value, list) else paths[0]
+
+
+@table
+class PerKey(Table):
+    """What holds for the jobs of each key, on all hosts together."""
+
+    concurrency: int | None = key(units.count, default=None)
+    rate_limit: RateLimit | None = key(RateLimit, default=None)
 
 
 @table
@@ -67,7 +77,14 @@ class HandlerOptions(Table):
     breaker: str | Breaker | None = key(BreakerOption, default=None)
     """The name of one of `[breakers]`, or one of its own."""
     requires: list[str] | None = key(_NAMES, default=None)
+    global_concurrency: int | None = key(units.count, default=None)
+    """Most runs at once on all hosts together."""
+    rate_limit: RateLimit | None = key(RateLimit, default=None)
+    """On all hosts together, like that of a queue."""
+    per_key: PerKey | None = key(PerKey, default=None)
+    # The last one: its name hides the function's.
     key: str | list[str] | None = key(_paths, default=None)
+    """Where in a job's data or metadata its key is: jobs of different keys take turns."""
 
 
 def declared_options(settings: dict[str, Any]) -> tuple[HandlerOptions, list[str]]:

@@ -44,6 +44,7 @@ class Queue(Table):
     """One layer of a queue's settings; None is unset. Times in milliseconds, sizes in bytes."""
 
     concurrency: int | None = key(units.count, default=None)
+    global_concurrency: int | None = key(units.count, default=None)
     handlers: str | list[str] | None = key(_handlers, default=None)
     attempts: int | None = key(units.count, default=None)
     backoff: BackoffTable | None = key(BACKOFF, default=None)
@@ -74,6 +75,8 @@ class QueueSettings:
 
     name: str
     concurrency: int = 10
+    global_concurrency: int | None = None
+    """On all hosts together."""
     handlers: str | list[str] = "*"
     attempts: int = 3
     backoff: Backoff = FIRST_BACKOFF

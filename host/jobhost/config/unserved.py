@@ -19,12 +19,9 @@ _WARNED = (
     "bundles.*.setup",
     "defaults.drain_delay",
     "defaults.prefix",
-    "defaults.exclusive",
     "queues.*.drain_delay",
     "queues.*.prefix",
-    "queues.*.exclusive",
     "handlers.*.requires",
-    "handlers.*.key",
 )
 """Paths whose feature is not there yet; a `*` is any one name or number."""
 

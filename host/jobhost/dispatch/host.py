@@ -169,6 +169,7 @@ class Host:
             emitting=self.emitting,
             default_ttl=self.config.state.ttl if self.config.state.cleanup == "ttl" else None,
         )
+        await self._alone(self._wanted_queues())
         children = [spec for _, spec in specs]
         await hold(children, confined=True)
         self.bundles.start(specs, services)
@@ -215,6 +216,13 @@ class Host:
         # A queue of dead letters is read by people; it is served only where it is named with -q.
         return sorted(names - dead_letter_queues(self.config))
 
+    async def _alone(self, names: Sequence[str]) -> None:
+        """Raise ConfigurationError if somebody else works a queue that is to be jobhost's alone."""
+        for name in names:
+            if queue_settings(self.config, name).exclusive and (foreign := await self.backend.foreign_workers(name)):
+                text = f"queues.{name}: exclusive = true, and there are other workers: {', '.join(foreign)}; stop them first"
+                raise ConfigurationError(text)
+
     def _serve_queues(self, names: Sequence[str]) -> None:
         new = [name for name in names if name not in self.workers]
         for name in new:
@@ -222,6 +230,7 @@ class Host:
             if name == alerts.QUEUE:
                 settings = alerts.queue_of_alerts(settings)
             worker = self.workers[name] = QueueWorker(self, settings)
+            worker.forget_plans()
             self.spawn(worker.run())
             for _ in range(self.backend.claims_at_once - 1):
                 self.spawn(worker.help())

@@ -46,3 +46,4 @@ class Publisher:
         if host.all_loaded:
             self.done.set()
             host.held.release()
+            host.poke_all()

@@ -20,10 +20,12 @@ from ..config.policy import Policy, handler_policy, put_job_over
 from ..config.queues import QueueSettings
 from ..config.retry import rule_for
 from ..errors import BackendUnavailableError, UnknownJobTypeError
+from ..limits import limits_of
 from ..queues.admission import Admission
 from ..queues.dead_letters import waiting_since
 from ..queues.flows import Happening, InFlow
 from ..queues.job import Claim, Job, Lease, Rate, Settlement
+from ..queues.limits import Limits
 from .flows import place_of, put_flow
 from .live import Live
 from .outcomes import Tries, expired, failed, moved, now_ms, settlement, unknown_job
@@ -63,6 +65,7 @@ class QueueWorker:
         """Runs by job id, until settled."""
         self.running = 0
         self._plans: dict[str, Plan] = {}
+        self._limits: Limits | None = None
         self._asked = 0
         self._wake = asyncio.Event()
         self._help = asyncio.Event()
@@ -117,6 +120,8 @@ class QueueWorker:
             room = self.settings.concurrency - self.running - self._asked
             if self._draining or self.paused or room <= 0:
                 return False
+            if self._limits is not None and not self.host.publisher.done.is_set():
+                return False  # the store does not know the keys of jobs yet
             admission, free = self._admission()
             self.hungry = free <= 0 or admission.short
             if free <= 0:
@@ -125,7 +130,7 @@ class QueueWorker:
             self._ask(limit)
             try:
                 claimed = await self.host.backend.claim(
-                    self.name, limit, admission, self.settings.lease, self.host.id, self._rate
+                    self.name, limit, admission, self.settings.lease, self.host.id, self._rate, self._limits
                 )
                 await self._beginning.acquire()
             finally:
@@ -271,8 +276,9 @@ class QueueWorker:
         return plan
 
     def forget_plans(self) -> None:
-        """Handlers have been added: what serves a name is to be found anew."""
+        """Handlers have been added: what serves a name, and what limits it, is to be found anew."""
         self._plans.clear()
+        self._limits = limits_of(self.settings, self.host.catalogue.entries, self.host.config)
 
     def _settle_unknown(self, job: Job, lease: Lease) -> None:
         error = UnknownJobTypeError(job.name, self.host.catalogue.names())

@@ -85,6 +85,14 @@ class Admission:
             self._free[index] -= some
         return some
 
+    def told(self) -> tuple[list[tuple[int, list[str]]], int | None]:
+        """The groups as (free places, names), and the places for others: for a store that counts them off itself."""
+        groups: list[tuple[int, list[str]]] = [(free, []) for free in self._free]
+        for name, indexes in self._groups_of.items():
+            for index in indexes:
+                groups[index][1].append(name)
+        return groups, self._others
+
     def exhausted(self) -> frozenset[str]:
         """Known names that have no place now. Empty, as a rule: then a claim needs no filter at all."""
         full = {index for index, free in enumerate(self._free) if free <= 0}

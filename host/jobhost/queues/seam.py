@@ -215,6 +215,9 @@ class Backend(Protocol):
         """Delete a queue with all its jobs, logs, job state and its pause flag; gives how many jobs. Raises JobActiveError if
         any is active."""
 
+    async def foreign_workers(self, queue: str) -> list[str]:
+        """Workers of a queue that are no hosts of jobhost's, and so keep none of its limits, as far as the store can tell."""
+
     # Flows (queues/flows.py says what they are, queues/delivery.py what becomes of them) -----------------------------
 
     async def start_flow(self, flow: NewFlow) -> tuple[bool, int]:

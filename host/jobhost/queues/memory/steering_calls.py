@@ -124,6 +124,9 @@ class SteeringCalls(WorkingCalls):
         self._emit("removed", found[1])
         return True
 
+    async def foreign_workers(self, queue: str) -> list[str]:
+        return []
+
     async def drain(self, queue: str, delayed: bool = False) -> int:
         shelf = self._shelf(queue)
         drained = [

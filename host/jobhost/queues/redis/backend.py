@@ -109,7 +109,7 @@ class RedisBackend(SingleChanges):
     ) -> Claimed:
         for markers in self._markers.get(queue, ()):
             markers.claimed.set()
-        return await claiming.claim(self._store, queue, limit, admission, lease_ms, host, rate)
+        return await claiming.claim(self._store, queue, limit, admission, lease_ms, host, rate, limits)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return await settling.settle(self._store, settlements)
@@ -206,6 +206,9 @@ class RedisBackend(SingleChanges):
 
     async def remove(self, queue: str, id: str) -> bool:
         return await steering.remove(self._store, queue, id)
+
+    async def foreign_workers(self, queue: str) -> list[str]:
+        return await listening.foreign_workers(self._store, queue)
 
     async def drain(self, queue: str, delayed: bool = False) -> int:
         return await steering.drain(self._store, queue, delayed)

@@ -10,9 +10,10 @@ import msgpack
 
 from ..admission import Admission
 from ..job import Claim, Keep, Lease, Rate, Settlement
+from ..limits import Limits
 from ..outcomes import CANCELLED, stalled_error
 from ..seam import Claimed, Recovered, Renewal
-from . import repeating, scripts, settling
+from . import keyed, repeating, scripts, settling
 from .calls import moving_keys, retaking
 from .connection import Arg
 from .jobs import Fields, claimed_job, job_of, pairs
@@ -27,8 +28,17 @@ STALLED_TOO_OFTEN = b"job stalled more than allowable limit"
 
 
 async def claim(
-    store: Store, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+    store: Store,
+    queue: str,
+    limit: int,
+    admission: Admission,
+    lease_ms: int,
+    host: str,
+    rate: Rate | None = None,
+    limits: Limits | None = None,
 ) -> Claimed:
+    if limits is not None:
+        return await _claim_keyed(store, queue, limit, admission, lease_ms, host, rate, limits)
     claims: list[Claim] = []
     next_due: int | None = None
     asked = 0
@@ -39,7 +49,7 @@ async def claim(
         for token, id, fields in moved:
             if b"rjk" in fields and b"defa" not in fields:
                 await repeating.make_next(store, Lease(queue, id, token), fields)
-        taken = [_taken(store, queue, one, admission) for one in moved]
+        taken = [_admitted(_taken(store, queue, one), admission) for one in moved]
         refused = [one for one in taken if isinstance(one, Settlement)]
         if refused:
             await settling.settle(store, refused)
@@ -52,6 +62,33 @@ async def claim(
         if len(moved) < len(tokens):
             return Claimed(claims, next_due, False)
     return Claimed(claims, next_due, True)
+
+
+async def _claim_keyed(
+    store: Store,
+    queue: str,
+    limit: int,
+    admission: Admission,
+    lease_ms: int,
+    host: str,
+    rate: Rate | None,
+    limits: Limits,
+) -> Claimed:
+    claims: list[Claim] = []
+    admission = admission.copy()
+    while True:
+        tokens = [store.token() for _ in range(min(MOST, limit - len(claims)))]
+        moved, next_due = await keyed.move(store, queue, tokens, lease_ms, host, admission, rate, limits)
+        for token, id, fields in moved:
+            if b"rjk" in fields and b"defa" not in fields:
+                await repeating.make_next(store, Lease(queue, id, token), fields)
+        # The script has counted off the places; here they are for the next round.
+        some = [_taken(store, queue, one) for one in moved]
+        for one in some:
+            admission.take(one.job.name)
+        claims += some
+        if len(moved) < len(tokens) or len(claims) >= limit:
+            return Claimed(claims, next_due, len(claims) >= limit)
 
 
 Moved = tuple[str, str, Fields]
@@ -102,8 +139,16 @@ def _due(reply: Sequence[Any], now: int) -> int | None:
     return int(due) if due > 0 else None
 
 
-def _taken(store: Store, queue: str, moved: Moved, admission: Admission) -> Claim | Settlement:
-    """Take in a job that was moved; a settlement if it may not run now."""
+def _admitted(claim: Claim, admission: Admission) -> Claim | Settlement:
+    """The claim, or the settlement of a job that may not run now."""
+    if claim.failure is not None or admission.take(claim.job.name):
+        return claim
+    lease = Lease(claim.job.queue, claim.job.id, claim.token)
+    return Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)
+
+
+def _taken(store: Store, queue: str, moved: Moved) -> Claim:
+    """Take in a job that was moved."""
     token, id, fields = moved
     job = claimed_job(queue, id, fields)
     lease = Lease(queue, id, token)
@@ -113,8 +158,6 @@ def _taken(store: Store, queue: str, moved: Moved, admission: Admission) -> Clai
         name = "StalledError" if reason == STALLED_TOO_OFTEN else "UnrecoverableError"
         error = {"type": name, "message": reason.decode("utf-8", "replace"), "stack": "", "origin": "host"}
         return Claim(job, token, json.dumps(error).encode())
-    if not admission.take(job.name):
-        return Settlement(lease, "delayed", delay_ms=AT_LIMIT_MS, attempt_used=False)
     return Claim(job, token)
 
 

@@ -10,7 +10,7 @@ from jobhost.errors import BackendUnavailableError, JobActiveError
 
 from ..dead_letters import Origin, Replayed, origin_of, replayed_job, replayed_metadata
 from ..job import Job, Json
-from . import flows, looking, scripts, steering
+from . import flows, keyed, looking, scripts, steering
 from .connection import Arg
 from .jobs import adding_args, adding_keys, own, pairs, script_of
 from .keys import Keys
@@ -24,7 +24,11 @@ CHANGED, MISSING, ALIVE = b"changed", b"missing", b"alive"
 async def edit(store: Store, queue: str, id: str, data: Json) -> bool:
     keys = store.keys(queue)
     names = [keys.job(id), keys.lock(id), keys.active]
-    return bool(await store.run(scripts.own("edit"), names, [id, data]))
+    edited = bool(await store.run(scripts.own("edit"), names, [id, data]))
+    if edited:
+        # Its key may be another one: it is put in its place anew.
+        await store.run(*keyed.leaving_id(store, queue, id))
+    return edited
 
 
 async def replay(store: Store, queue: str, id: str) -> Replayed:

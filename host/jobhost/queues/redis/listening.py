@@ -44,9 +44,31 @@ TYPES = {
 }
 
 
+OURS = ":w:jobhost"
+"""Ends the names of our connections: BullMQ's workers may have names of their own, in this form."""
+
+
 def worker_name(prefix: str, queue: str) -> str:
     """The name by which BullMQ's `getWorkers` and dashboards find a worker's blocking connection."""
     return f"{prefix}:{base64.b64encode(queue.encode()).decode()}"
+
+
+async def foreign_workers(store: Store, queue: str) -> list[str]:
+    """Workers of a queue that are not ours, by address. A server that lists no clients is taken at its word."""
+    base = worker_name(store.prefix, queue)
+    try:
+        listed = (await store.client.call("CLIENT", "LIST")).decode("utf-8", "replace")
+    except JobhostError:
+        return []
+    found = []
+    for line in listed.splitlines():
+        facts = dict(word.partition("=")[::2] for word in line.split(" "))
+        name = facts.get("name", "")
+        if (name == base or name.startswith(f"{base}:w:")) and not name.endswith(OURS):
+            found.append(
+                f"{name.removeprefix(base).removeprefix(':w:') or 'a BullMQ worker'} at {facts.get('addr', '?')}"
+            )
+    return found
 
 
 class Markers:
@@ -56,7 +78,7 @@ class Markers:
         self._store = store
         self._queue = queue
         self._wake = wake
-        self._client = store.listener(worker_name(store.prefix, queue))
+        self._client = store.listener(worker_name(store.prefix, queue) + OURS)
         self._task = asyncio.get_running_loop().create_task(self._work())
         self.claimed = asyncio.Event()
         """Somebody here has looked at the queue since the last marker."""

@@ -11,7 +11,7 @@ from jobhost.errors import LeaseLostError, StateTypeError
 from ..job import HostInfo, Json, Lease, PublishedHandler
 from ..outcomes import SAFE_INTEGER
 from ..state_ops import MOST_KEYS, Result, StateOp, too_many
-from . import flows, scripts
+from . import flows, keyed, scripts
 from .connection import Arg
 from .flows import packed
 from .store import Store
@@ -130,14 +130,15 @@ async def publish(store: Store, handlers: Sequence[PublishedHandler]) -> None:
     if fields:
         names = {handler.name for handler in handlers}
         await flows.subscribe(store, [one for one in await published(store) if one.name in names], handlers)
-        await store.client.call("HSET", store.shared("handlers"), *fields)
+        await store.client.calls([("HSET", store.shared("handlers"), *fields), *keyed.publishing(store, handlers)])
 
 
 async def unpublish(store: Store, names: Sequence[str]) -> int:
     if not names:
         return 0
     await flows.subscribe(store, [one for one in await published(store) if one.name in names], [])
-    return int(await store.client.call("HDEL", store.shared("handlers"), *names))
+    gone = ("HDEL", store.shared("handlers"), *names)
+    return int((await store.client.calls([gone, *keyed.unpublishing(store, names)]))[0])
 
 
 async def published(store: Store) -> list[PublishedHandler]:

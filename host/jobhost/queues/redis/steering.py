@@ -9,7 +9,7 @@ from jobhost.errors import JobActiveError
 from ..job import Job, Settlement, State, job_scope
 from ..outcomes import CANCELLED
 from ..seam import Cancelled
-from . import claiming, flows, looking, scripts, settling
+from . import claiming, flows, keyed, looking, scripts, settling
 from .connection import Arg
 from .store import Store
 
@@ -66,6 +66,7 @@ async def cancel(store: Store, queue: str, id: str) -> Cancelled:
         return "finished"
     lease = await claiming.take(store, queue, id)
     if lease is not None:
+        await store.run(*keyed.leaving(store, job))
         store.held[lease].waited = True
         ended = await settling.settle(store, [Settlement(lease, "failed", error=CANCELLED, attempt_used=False)])
         return "cancelled" if ended[0] else "missing"
@@ -100,6 +101,7 @@ async def remove(store: Store, queue: str, id: str) -> bool:
         raise JobActiveError(f"job {id!r} of queue {queue!r} is running: cancel it first")
     if not await store.run(scripts.bullmq("removeJob"), [keys.job(id), keys.repeat], [id, 1, keys.base]):
         raise JobActiveError(f"job {id!r} of queue {queue!r} is running: cancel it first")
+    await store.run(*keyed.leaving(store, job))
     await forget_jobs(store, [job])
     if job.state not in ("completed", "failed"):
         await flows.gone(store, [job])

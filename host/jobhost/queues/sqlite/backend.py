@@ -265,6 +265,9 @@ class SqliteBackend(SingleChanges):
     async def remove(self, queue: str, id: str) -> bool:
         return await self._write(lambda tx: deleting.remove(tx, queue, id))
 
+    async def foreign_workers(self, queue: str) -> list[str]:
+        return []
+
     async def drain(self, queue: str, delayed: bool = False) -> int:
         states = [WAITING, PRIORITIZED, DELAYED] if delayed else [WAITING, PRIORITIZED]
         drained = await self._delete_in(queue, states)
