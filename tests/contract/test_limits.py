@@ -187,7 +187,7 @@ class Life:
         new = []
         for _ in range(self.chance.randrange(1, 12)):
             data = json.dumps({"tenant": self.chance.choice("abcdefgh")}).encode()
-            options = self.chance.choice(
+            options: Any = self.chance.choice(
                 [{}, {}, {}, {"priority": 2}, {"priority": 5}, {"lifo": True}, {"delay_ms": 30}]
             )
             new.append(NewJob(self.chance.choice(["pay", "pay", "pay", "mail", "echo"]), data, **options))

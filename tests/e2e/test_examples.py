@@ -130,3 +130,12 @@ def test_the_nightly_report_has_its_time_and_can_be_made_now(example: Path) -> N
     assert re.search(r"nightly-report: 0 2 \* \* \* Europe/Berlin, next \d{4}-\d\d-\d\d 0[23]:00 CES?T", told)
     assert re.search(r"one now, besides: \{'day': '\w+day', 'orders': [345], 'total': \d+, 'currency': 'EUR'\}", told)
     assert len(list((example / ".jobhost" / "reports").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("example", ["tenants"], indirect=True)
+def test_a_quiet_tenant_waits_for_nobody(example: Path) -> None:
+    """H2, G5: limits and turns by key, and a breaker, by hand."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert re.search(r"the quiet customer has its 3 reports; \d+ of the noisy one still wait: True", told)
+    assert "the breaker renderer is open" in told
+    assert "the breaker is closed, and 3 late reports are made" in told

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 @table
 class Breaker(Table):
-    """Opens once `failures` runs, and the `share` of all, failed in a window of `within` ms; stays open for `open_for` ms."""
+    """Opens once `failures` runs of one host failed one after the other, or so many of all hosts, and the `share` of all runs, in a window
+    of `within` ms; stays open for `open_for` ms."""
 
     failures: int = key(units.count, default=5)
     share: float = key(units.share, default=0.5)

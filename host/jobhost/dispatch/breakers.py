@@ -49,6 +49,8 @@ class Circuit:
     ok: int = 0
     failed: int = 0
     """Ends that the store does not know of yet."""
+    row: int = 0
+    """Runs of this host that failed one after the other: after much that went well a share would say nothing for long."""
     told: float = 0.0
     task: asyncio.Task[None] | None = None
     alarm: asyncio.TimerHandle | None = None
@@ -104,6 +106,7 @@ class Breakers:
             circuit.mine = False  # nothing more begins while that is written
             self._soon(circuit, self._tried(circuit, failed, outcome))
         elif not circuit.status:
+            circuit.row = circuit.row + 1 if failed else 0
             circuit.failed += failed
             circuit.ok += not failed
             due = failed or asyncio.get_running_loop().time() - circuit.told >= POLL
@@ -131,6 +134,9 @@ class Breakers:
                 ops += [StateOp("cas", key, b"0", 2 * rules.within), StateOp("incr", key, by=count)]
             sums = await self._host.backend.state_change(SCOPE, ops)
             total_ok, total_failed = int(sums[1] or 0), int(sums[3] or 0)
+            if circuit.row >= rules.failures:
+                await self._open(circuit, f"{circuit.row} runs failed one after the other; the last: {_brief(outcome)}")
+                return
             if total_failed >= rules.failures and total_failed >= rules.share * (total_ok + total_failed):
                 reason = f"{total_failed} of {total_ok + total_failed} runs failed; the last: {_brief(outcome)}"
                 await self._open(circuit, reason)
@@ -174,7 +180,7 @@ class Breakers:
         circuit.until = told.get("until", 0)
         circuit.reopens = told.get("reopens", 0)
         circuit.mine = circuit.status == HALF_OPEN and told.get("host") == self._host.id
-        circuit.ok = circuit.failed = 0
+        circuit.ok = circuit.failed = circuit.row = 0
         if circuit.alarm is not None:
             circuit.alarm.cancel()
             circuit.alarm = None
