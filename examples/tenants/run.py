@@ -25,7 +25,7 @@ def start_host() -> subprocess.Popen[bytes]:
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something in the store is so."""
-    while not await check():
+    while not await check():  # noqa: ASYNC110 - it is another process that changes it
         await asyncio.sleep(0.05)
 
 
