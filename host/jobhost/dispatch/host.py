@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import socket
-import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -24,6 +23,7 @@ from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.isolation import cgroups
 from jobhost_runtimes.run import Tokens
 from jobhost_runtimes.services import Line
+from jobhost_runtimes.threads import Threads
 
 from .. import __version__
 from ..bundles import bundle_specs
@@ -32,6 +32,7 @@ from ..config.document import Config
 from ..config.queues import queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
 from ..levels import hold
+from ..queues.clock import Clock, unix_ms
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
@@ -62,7 +63,8 @@ class Host:
     """Takes jobs from queues and runs them. One event loop, the caller's; `start` once, `stop` any time and twice.
 
     `config`: see jobhost.config. `backend`: instead of the one `config.queue_url` names. `queues`: serve only these. `burst`: `wait`
-    returns once nothing is left to do. `failed` counts the jobs that failed for good while it ran.
+    returns once nothing is left to do. `failed` counts the jobs that failed for good while it ran. `clock`: the time, as that of its backend.
+    `threads`: handlers inside this process run on the host's own loop, the blocking ones on these threads, which the caller keeps.
     """
 
     def __init__(
@@ -74,8 +76,12 @@ class Host:
         burst: bool = False,
         log: Any = None,
         on_run_log: Callable[[Live, Line], None] | None = None,
+        clock: Clock = unix_ms,
+        threads: Threads | None = None,
     ) -> None:
         self.config = config
+        self.clock = clock
+        self.threads = threads
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         # Bound now: the logger that structlog hands out binds itself anew at each call, which was a tenth of a job's cost.
         self.log = (log if log is not None else structlog.get_logger("jobhost")).bind()
@@ -86,7 +92,7 @@ class Host:
         self.completed = 0
         self.all_loaded = False
         self._news = asyncio.Event()
-        self.started_at = time.time()
+        self.started_at = clock()
         self._given_backend = backend
         self._only = list(queues) if queues else None
         self._burst = Burst(self) if burst else None
@@ -150,7 +156,7 @@ class Host:
         await self.backend.open()
         self.claiming = asyncio.Semaphore(self.backend.claims_at_once)
         self.deadlines = Deadlines(asyncio.get_running_loop())
-        self.journal = Journal(self.backend, self.backend_trouble)
+        self.journal = Journal(self.backend, self.backend_trouble, self.clock)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
         self.publisher = Publisher(self)
         self.held = Held(self.publisher.done, self.settler.add)
@@ -171,7 +177,7 @@ class Host:
         self.spawn(self._heartbeats())
         self.spawn(self._hear_cancels())
         self.spawn(serve_schedules(self))
-        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble))
+        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble, self.clock))
         self.spawn(self._when_loaded())
         # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
         await self.bundles.loaded(min((spec.start_timeout for _, spec in specs), default=0.0))
@@ -337,7 +343,7 @@ class Host:
         runs = sum(len(worker.live) for worker in self.workers.values())
         info = {"version": __version__, "pid": os.getpid(), "queues": sorted(self.workers), "runs": runs}
         info["bundles"] = self.bundles.told()
-        return HostInfo(self.id, int(self.started_at * 1000), int(time.time() * 1000), json.dumps(info).encode())
+        return HostInfo(self.id, self.started_at, self.clock(), json.dumps(info).encode())
 
     async def health(self) -> dict[str, Any]:
         """Whether it works, and what it does: the numbers a health check wants."""
@@ -348,7 +354,7 @@ class Host:
         return {
             "ok": self.all_loaded and not self.catalogue.problems,
             "host": self.id,
-            "uptime_s": round(time.time() - self.started_at, 3),
+            "uptime_s": (self.clock() - self.started_at) / 1000,
             "handlers": self.catalogue.names(),
             "problems": [str(problem) for problem in self.catalogue.problems],
             "bundles": self.bundles.told(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -210,7 +209,7 @@ class QueueWorker:
             self._due.cancel()
             self._due = None
         if next_due is not None:
-            seconds = max(0.0, next_due / 1000 - time.time())
+            seconds = max(0, next_due - self.host.clock()) / 1000
             self._due = asyncio.get_running_loop().call_later(seconds, self.poke)
 
     # A job's life -------------------------------------------------------------------------------------------------
@@ -286,7 +285,7 @@ class QueueWorker:
             self._wake.set()
             return
         decided: Settlement | None = moved(
-            outcome, live.lease, live.delay_until, int(time.time() * 1000), self._rate
+            outcome, live.lease, live.delay_until, self.host.clock(), self._rate
         ) or settlement(outcome, live.job, live.lease, self._tries(live), self.settings)
         if decided is None or live.lost:
             self._forget(live)
@@ -297,7 +296,7 @@ class QueueWorker:
             decided.receipt = outcome.receipt
             put_flow(decided, live)
             if decided.error is not None:
-                self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided))
+                self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided, self.host.clock()))
             self._settle(decided, live.job)
         self._wake.set()
 
@@ -389,13 +388,13 @@ class QueueWorker:
             await asyncio.sleep(self.settings.stalled_interval / 1000)
 
 
-def end_line(decided: Settlement) -> Line:
+def end_line(decided: Settlement, now: int) -> Line:
     """What the job's log keeps of a run that did not end well: its error is gone from the job once a later attempt completes."""
     error = json.loads(decided.error or b"{}")
     failed = decided.to == "failed"
     comes_back = f"the job comes back in {decided.delay_ms} ms" if decided.delay_ms else "the job comes back"
     text = f"{'the job failed' if failed else comes_back}: {error.get('type')}: {error.get('message')}"
-    return Line(int(time.time() * 1000), "error" if failed else "warning", text[:MOST_TOLD], None, "host")
+    return Line(now, "error" if failed else "warning", text[:MOST_TOLD], None, "host")
 
 
 def wire_job(job: Job, policy: Policy) -> dict[str, Any]:

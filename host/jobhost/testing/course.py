@@ -1,0 +1,113 @@
+"""Lets a host work until nothing is left to do, or until its clock shows some time.
+
+While a handler runs time is real: it may talk to others, who know nothing of our clock. When none runs the clock leaps to what comes
+due next: a delayed job, a retry, a schedule. With `advance` the test itself says that
+time passes: then the clock leaps from timer to timer while handlers sleep too, and waits only for their sockets and threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from math import ceil
+from typing import Any
+
+from jobhost_runtimes.threads import Threads
+
+from ..dispatch.host import Host
+from ..errors import JobhostError
+from .backend import RecordingBackend, at_once
+from .loop import VirtualLoop
+
+THREADS = Threads("handler-testing", 64)
+"""Run blocking handlers of all hosts of this process, one after the other: to start a thread would be most of a short test."""
+MOST_ENDS = 100_000
+"""Runs that one call lets end: steps of flows that emit in a circle would never leave it."""
+
+
+class Course:
+    """One call of `run_until_idle` or, with `leaping`, of `advance`. `until`: the time (Unix ms) that is not passed."""
+
+    def __init__(self, loop: VirtualLoop, host: Host, backend: RecordingBackend, until: int, leaping: bool) -> None:
+        self._loop = loop
+        self._host = host
+        self._backend = backend
+        self._until = until
+        self._leaping = leaping
+        self._last = backend.ended + MOST_ENDS
+        self._tasks: set[Any] = set()
+
+    def run(self) -> None:
+        """Raises JobhostError if the runs never come to an end."""
+        self._loop.on_quiet = self._quiet
+        self._backend.on_ended = self._ended
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.on_quiet = self._backend.on_ended = None
+        if self._backend.ended >= self._last:
+            raise JobhostError(f"{MOST_ENDS:,} runs ended and there are more: do steps of a flow emit in a circle?")
+
+    def _ended(self) -> None:
+        if self._backend.ended >= self._last:
+            self._loop.stop()
+
+    def _quiet(self, timeout: float | None) -> bool:
+        """Nothing is to be done now: move the clock or stop, or let the loop wait for real."""
+        host = self._host
+        if not host.journal.empty:
+            self._spawn(host.journal.flush())
+        elif not host.all_loaded:
+            return False  # children of a bundle are starting
+        elif any(worker.live for worker in host.workers.values()):
+            return self._while_running(timeout)
+        elif (due := self._next_due()) is None or due > self._until:
+            self._end()
+        elif due > host.clock():
+            self._pass(due - host.clock())
+        else:
+            self._step(timeout)  # what looks after it has a timer
+        return True
+
+    def _while_running(self, timeout: float | None) -> bool:
+        if not self._leaping:
+            return False
+        if self._left == 0:
+            self._loop.stop()
+        elif THREADS.busy or self._loop.waits_for_others:
+            return False
+        else:
+            self._step(timeout)
+        return True
+
+    @property
+    def _left(self) -> int:
+        return max(0, self._until - self._host.clock())
+
+    def _step(self, timeout: float | None) -> None:
+        """To the next timer, but not too far."""
+        if self._left == 0:
+            self._loop.stop()
+        else:
+            self._pass(self._left if timeout is None else min(self._left, max(1, ceil(timeout * 1000))))
+
+    def _end(self) -> None:
+        """Nothing comes due before the end; `advance` lets the clock show it."""
+        if self._leaping and self._left:
+            self._pass(self._left)
+        else:
+            self._loop.stop()
+
+    def _pass(self, ms: int) -> None:
+        self._loop.now += ms
+
+    def _next_due(self) -> int | None:
+        """When (Unix ms) something comes due."""
+        due, following = at_once(self._backend.due_schedules(1))
+        dues = [following, *(one.due for one in due)]
+        dues += [worker.next_due for worker in self._host.workers.values() if not worker.paused]
+        return min((one for one in dues if one is not None), default=None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,75 @@
+"""An event loop whose clock moves only while it waits, or when it is told to.
+
+While callbacks run no time passes, so that what a test does at one moment has one time. It counts whole milliseconds, as queues do. When there is nothing to do the loop asks
+`on_quiet`, which may move the clock and have it look again; else it waits for real, and the clock moves as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+ROUNDING = 1e-3
+"""Seconds. A timer that is so near is due: there is no time between two milliseconds, and fractions are not exact."""
+
+
+class _Selector(selectors.DefaultSelector):
+    """Asks the loop before it waits."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0) or self.loop.moved(timeout):
+            return ready
+        began = time.monotonic()
+        ready = super().select(timeout)
+        self.loop.waited(timeout if timeout is not None and not ready else time.monotonic() - began)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """See the module. `on_quiet(timeout)`: called with the seconds until the next timer; True: look again, False: wait for real. `now`:
+    milliseconds that have passed."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._rest = 0.0
+        self._executing = 0
+        self.on_quiet: Callable[[float | None], bool] | None = None
+        selector = _Selector()
+        selector.loop = self
+        self._waits = selector
+        super().__init__(selector)
+        self._own = len(selector.get_map())
+        self._clock_resolution = ROUNDING
+
+    def time(self) -> float:
+        return self.now / 1000
+
+    def waited(self, seconds: float) -> None:
+        """Time has passed."""
+        whole, self._rest = divmod(self._rest + seconds * 1000, 1)
+        self.now += int(whole)
+
+    def moved(self, timeout: float | None) -> bool:
+        """Whether somebody has moved the clock, or stopped the loop, instead of waiting."""
+        return self.on_quiet is not None and self.on_quiet(timeout)
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether sockets, pipes or threads of executors may end the wait: what takes its time in the real world."""
+        return self._executing > 0 or len(self._waits.get_map()) > self._own
+
+    def run_in_executor(self, executor: Executor | None, func: Any, *args: Any) -> asyncio.Future[Any]:
+        future = super().run_in_executor(executor, func, *args)
+        self._executing += 1
+        future.add_done_callback(self._executed)
+        return future
+
+    def _executed(self, _: object) -> None:
+        self._executing -= 1
