@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ SCOPES = ("flow", "job", "handler", "global")
 """Code of the host's own process is trusted as the host is."""
 
 
+@cache
 def place() -> tuple[BundleSpec, Bundle]:
     """The bundle that handlers from code belong to."""
     spec = BundleSpec(NAME, Path.cwd(), "python", "none", pool=PoolSpec(concurrency=CONCURRENCY), limits=LimitSpec())

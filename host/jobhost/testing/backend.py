@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from ..queues.admission import Admission
 from ..queues.clock import Clock
 from ..queues.flows import Emit, InFlow
-from ..queues.job import Lease, Settlement
+from ..queues.job import Lease, Rate, Settlement
 from ..queues.memory import MemoryBackend
+from ..queues.seam import Claimed
 from .emits import Emitted
 
 T = TypeVar("T")
@@ -34,6 +36,20 @@ class RecordingBackend(MemoryBackend):
         self.ended = 0
         """Ends of runs so far."""
         self.on_ended: Callable[[], None] | None = None
+        self._serving = False
+
+    def serve(self, serving: bool) -> None:
+        """Whether jobs may be claimed: between two calls of a test nothing begins."""
+        self._serving = serving
+        if serving:
+            self._feed.wake(self._feed.watched)
+
+    async def claim(
+        self, queue: str, limit: int, admission: Admission, lease_ms: int, host: str, rate: Rate | None = None
+    ) -> Claimed:
+        if not self._serving:
+            return Claimed([], None, False)
+        return await super().claim(queue, limit, admission, lease_ms, host, rate)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         held = await super().settle(settlements)

@@ -8,7 +8,6 @@ time passes: then the clock leaps from timer to timer while handlers sleep too, 
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from math import ceil
 from typing import Any
 
 from jobhost_runtimes.threads import Threads
@@ -16,7 +15,7 @@ from jobhost_runtimes.threads import Threads
 from ..dispatch.host import Host
 from ..errors import JobhostError
 from .backend import RecordingBackend, at_once
-from .loop import VirtualLoop
+from .loop import VirtualLoop, whole_ms
 
 THREADS = Threads("handler-testing", 64)
 """Run blocking handlers of all hosts of this process, one after the other: to start a thread would be most of a short test."""
@@ -40,9 +39,11 @@ class Course:
         """Raises JobhostError if the runs never come to an end."""
         self._loop.on_quiet = self._quiet
         self._backend.on_ended = self._ended
+        self._backend.serve(True)
         try:
             self._loop.run_forever()
         finally:
+            self._backend.serve(False)
             self._loop.on_quiet = self._backend.on_ended = None
         if self._backend.ended >= self._last:
             raise JobhostError(f"{MOST_ENDS:,} runs ended and there are more: do steps of a flow emit in a circle?")
@@ -88,7 +89,7 @@ class Course:
         if self._left == 0:
             self._loop.stop()
         else:
-            self._pass(self._left if timeout is None else min(self._left, max(1, ceil(timeout * 1000))))
+            self._pass(self._left if timeout is None else min(self._left, whole_ms(timeout)))
 
     def _end(self) -> None:
         """Nothing comes due before the end; `advance` lets the clock show it."""

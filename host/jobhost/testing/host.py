@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
@@ -36,6 +37,7 @@ from .loop import VirtualLoop
 T = TypeVar("T")
 TOKENS = Tokens()
 """Of all hosts of this process: they are cut from large draws, and one draw costs as much as a tenth of a short test."""
+PLAIN = Config(queue_url="memory://")
 SCOPES = ["flow", "job", "handler", "global"]
 
 
@@ -138,28 +140,28 @@ class TestHost:
         """Store a job; `options` as those of `Client.enqueue`. Raises what that raises."""
         if options.get("queue") is None:
             options["queue"] = self._queue_of(name)
-        job = at_once(self._client().enqueue(name, data, **options))
+        job = at_once(self._client.enqueue(name, data, **options))
         return TestJob(self, job.queue, job.id)
 
     def start_flow(self, name: str, data: Any = None, *, id: str | None = None) -> TestFlow:
         """Start a flow, as `Client.start_flow` does. Raises UnknownFlowError if no handler begins it."""
         self.call(self.host.publisher.done.wait())
-        return TestFlow(self, at_once(self._client().start_flow(name, data, id=id)).id)
+        return TestFlow(self, at_once(self._client.start_flow(name, data, id=id)).id)
 
     def schedule(self, id: str, job: str, data: Any = None, **options: Unpack[ScheduleOptions]) -> Listing:
         """Add or change a schedule, as `Client.schedules.put` does: `cron`, `every` or `at`, and more."""
         if options.get("queue") is None:
             options["queue"] = self._queue_of(job)
-        schedules = ScheduleClient(self.backend, self._client().published_queue, lambda *_: None, self.clock)
+        schedules = ScheduleClient(self.backend, self._client.published_queue, lambda *_: None, self.clock)
         return at_once(schedules.put(id, job, data, **options))
 
     def _queue_of(self, name: str) -> str:
         entry = self.host.catalogue.named(name)
         return "default" if entry is None else entry.queue
 
+    @cached_property
     def _client(self) -> Client:
-        client = Client(backend=self.backend, config=self._config)
-        return at_once(client.__aenter__())
+        return at_once(Client(backend=self.backend, config=self._config).__aenter__())
 
     # Time -----------------------------------------------------------------------------------------------------------
 
@@ -291,4 +293,4 @@ def _config(given: Mapping[str, Any] | str | Path | None) -> Config:
         from ..config.load import Flags, load
 
         return replace(load(Flags(config=Path(given)), environ={}).config, queue_url="memory://")
-    return Config.model_validate({**(given or {}), "queue_url": "memory://"})
+    return PLAIN if not given else Config.model_validate({**given, "queue_url": "memory://"})

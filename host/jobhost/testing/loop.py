@@ -11,10 +11,17 @@ import selectors
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from math import ceil
 from typing import Any
 
-ROUNDING = 1e-3
-"""Seconds. A timer that is so near is due: there is no time between two milliseconds, and fractions are not exact."""
+ROUNDING = 1e-6
+"""Seconds. A timer that is so near is due: fractions are not exact."""
+
+
+def whole_ms(seconds: float) -> int:
+    """Milliseconds after which a timer is due, at least one: a clock that stands still would never reach it."""
+    return max(1, ceil((seconds - ROUNDING) * 1000))
+
 
 
 class _Selector(selectors.DefaultSelector):
@@ -28,7 +35,10 @@ class _Selector(selectors.DefaultSelector):
             return ready
         began = time.monotonic()
         ready = super().select(timeout)
-        self.loop.waited(timeout if timeout is not None and not ready else time.monotonic() - began)
+        if timeout is not None and not ready:
+            self.loop.now += whole_ms(timeout)
+        else:
+            self.loop.waited(time.monotonic() - began)
         return ready
 
 
@@ -52,7 +62,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now / 1000
 
     def waited(self, seconds: float) -> None:
-        """Time has passed."""
+        """So much time has passed in the real world."""
         whole, self._rest = divmod(self._rest + seconds * 1000, 1)
         self.now += int(whole)
 
