@@ -131,4 +131,3 @@ class ScheduleClient:
         if schedule is None:
             raise ScheduleNotFoundError(f"there is no schedule {id!r}")
         return schedule
-

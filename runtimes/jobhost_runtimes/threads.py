@@ -23,11 +23,6 @@ class Threads:
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
 
-    @property
-    def busy(self) -> bool:
-        """Whether some work has not come to its end."""
-        return self._undone > 0
-
     def run(self, work: Work) -> None:
         """Call `work`, which raises nothing, in a thread, soon."""
         with self._lock:

@@ -84,7 +84,7 @@ def test_failures_say_what_happened(jobhost: TestHost) -> None:
         lambda: job.assert_emitted("mended"),
         lambda: jobhost.job("mended"),
     ):
-        with pytest.raises(AssertionError, match="broken|LookupError"):
+        with pytest.raises(AssertionError, match=r"broken|LookupError"):
             check()
 
 
@@ -229,6 +229,17 @@ def test_a_timeout_is_reached_at_once_where_the_test_lets_time_pass(jobhost: Tes
     job.assert_failed("TimeoutError", "30s")
 
 
+def test_a_handler_that_hangs_is_named(jobhost: TestHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(job: Any, ctx: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("jobhost.testing.course.PATIENCE", 0.05)
+    jobhost.register(hang)
+    jobhost.enqueue("hang")
+    with pytest.raises(JobhostError, match=r"still running after 0\.05 s: hang 1; advance\(\) lets time pass"):
+        jobhost.run_until_idle()
+
+
 def test_a_blocking_handler_sees_its_timeout_in_real_time(jobhost: TestHost) -> None:
     def busy(job: Any, ctx: Any) -> None:
         while not ctx.cancelled:
@@ -295,9 +306,11 @@ def test_emits_and_the_jobs_they_give(jobhost: TestHost) -> None:
     assert [job.name for job in flow.jobs] == ["place", "ship"]
     flow.assert_completed()
     assert [event["type"] for event in flow.events][-1] == "flow.completed"
-    with pytest.raises(AssertionError, match=re.escape("did not emit placed {'total': 4}; it emitted:\n  placed {'total': 3}")):
+    with pytest.raises(
+        AssertionError, match=re.escape("did not emit placed {'total': 4}; it emitted:\n  placed {'total': 3}")
+    ):
         jobhost.assert_emitted("placed", {"total": 4})
-    with pytest.raises(AssertionError, match="orders .* is completed\nplace"):
+    with pytest.raises(AssertionError, match=r"orders .* is completed\nplace"):
         flow.assert_failed()
     with pytest.raises(AssertionError, match="no job pack"):
         flow.job("pack")
@@ -313,7 +326,7 @@ def test_a_run_that_fails_emits_nothing(jobhost: TestHost) -> None:
     jobhost.run_until_idle()
     assert jobhost.emits == []
     flow.assert_failed()
-    with pytest.raises(AssertionError, match="the flow has not completed(.|\n)*UnrecoverableError: no"):
+    with pytest.raises(AssertionError, match=r"the flow has not completed(.|\n)*UnrecoverableError: no"):
         flow.assert_completed()
 
 
@@ -434,7 +447,9 @@ def test_bundles_in_children_and_in_node_take_part() -> None:
 
 
 def test_the_configuration_of_a_project(tmp_path: Path) -> None:
-    (tmp_path / "jobhost.toml").write_text('[[bundles]]\npath = "handlers"\nisolation = "none"\n[queues.default]\nattempts = 7\n')
+    (tmp_path / "jobhost.toml").write_text(
+        '[[bundles]]\npath = "handlers"\nisolation = "none"\n[queues.default]\nattempts = 7\n'
+    )
     (tmp_path / "handlers").mkdir()
     (tmp_path / "handlers" / "fail.py").write_text("def handler(job, ctx):\n    raise ValueError('no')\n")
     with TestHost(tmp_path / "jobhost.toml") as jobhost:

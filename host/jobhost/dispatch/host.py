@@ -63,8 +63,9 @@ class Host:
     """Takes jobs from queues and runs them. One event loop, the caller's; `start` once, `stop` any time and twice.
 
     `config`: see jobhost.config. `backend`: instead of the one `config.queue_url` names. `queues`: serve only these. `burst`: `wait`
-    returns once nothing is left to do. `failed` counts the jobs that failed for good while it ran. `clock`: the time, as that of its backend.
-    `threads`: handlers inside this process run on the host's own loop, the blocking ones on these threads, which the caller keeps.
+    returns once nothing is left to do. `failed` counts the jobs that failed for good while it ran.
+    `clock`: the time, as that of its backend. `threads`: handlers inside this process run on the host's own loop, the blocking ones on
+    these threads, which the caller keeps.
     """
 
     def __init__(

@@ -1,24 +1,23 @@
 """Lets a host work until nothing is left to do, or until its clock shows some time.
 
 While a handler runs time is real: it may talk to others, who know nothing of our clock. When none runs the clock leaps to what comes
-due next: a delayed job, a retry, a schedule. With `advance` the test itself says that
-time passes: then the clock leaps from timer to timer while handlers sleep too, and waits only for their sockets and threads.
+due next: a delayed job, a retry, a schedule. With `advance` the test itself says that time passes: then the clock leaps from timer to
+timer while handlers sleep too, and waits only for their sockets and threads.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Coroutine
 from typing import Any
-
-from jobhost_runtimes.threads import Threads
 
 from ..dispatch.host import Host
 from ..errors import JobhostError
 from .backend import RecordingBackend, at_once
 from .loop import VirtualLoop, whole_ms
 
-THREADS = Threads("handler-testing", 64)
-"""Run blocking handlers of all hosts of this process, one after the other: to start a thread would be most of a short test."""
+PATIENCE = 60.0
+"""Seconds of real time that `run_until_idle` may take: a handler that hangs must not hang the test until its timeout of an hour."""
 MOST_ENDS = 100_000
 """Runs that one call lets end: steps of flows that emit in a circle would never leave it."""
 
@@ -28,6 +27,8 @@ class Course:
 
     def __init__(self, loop: VirtualLoop, host: Host, backend: RecordingBackend, until: int, leaping: bool) -> None:
         self._loop = loop
+        self._patience = time.monotonic() + PATIENCE
+        self._overdue = False
         self._host = host
         self._backend = backend
         self._until = until
@@ -36,7 +37,7 @@ class Course:
         self._tasks: set[Any] = set()
 
     def run(self) -> None:
-        """Raises JobhostError if the runs never come to an end."""
+        """Raises JobhostError if a run takes too long, or the runs never come to an end."""
         self._loop.on_quiet = self._quiet
         self._backend.on_ended = self._ended
         self._backend.serve(True)
@@ -45,6 +46,12 @@ class Course:
         finally:
             self._backend.serve(False)
             self._loop.on_quiet = self._backend.on_ended = None
+        if self._overdue:
+            runs = [live.job for worker in self._host.workers.values() for live in worker.live.values()]
+            names = ", ".join(f"{job.name} {job.id}" for job in runs)
+            raise JobhostError(
+                f"still running after {PATIENCE:g} s: {names}; advance() lets time pass for what sleeps or hangs"
+            )
         if self._backend.ended >= self._last:
             raise JobhostError(f"{MOST_ENDS:,} runs ended and there are more: do steps of a flow emit in a circle?")
 
@@ -61,24 +68,33 @@ class Course:
             return False  # children of a bundle are starting
         elif any(worker.live for worker in host.workers.values()):
             return self._while_running(timeout)
-        elif (due := self._next_due()) is None or due > self._until:
-            self._end()
-        elif due > host.clock():
-            self._pass(due - host.clock())
         else:
-            self._step(timeout)  # what looks after it has a timer
+            self._loop.rested()
+            self._go_on(timeout)
         return True
 
-    def _while_running(self, timeout: float | None) -> bool:
-        if not self._leaping:
-            return False
-        if self._left == 0:
-            self._loop.stop()
-        elif THREADS.busy or self._loop.waits_for_others:
-            return False
+    def _go_on(self, timeout: float | None) -> None:
+        """Nothing runs: to what comes due next, or to the end."""
+        due = self._next_due()
+        if due is None or due > self._until:
+            self._end()
+        elif due > self._host.clock():
+            self._pass(due - self._host.clock())
         else:
+            self._step(timeout)  # what looks after it has a timer
+
+    def _while_running(self, timeout: float | None) -> bool:
+        if self._leaping and not self._blocking() and not self._loop.waits_for_others:
             self._step(timeout)
-        return True
+            return True
+        self._overdue = time.monotonic() > self._patience
+        if self._overdue:
+            self._loop.stop()
+        return self._overdue
+
+    def _blocking(self) -> bool:
+        """Whether a handler runs in a thread."""
+        return any(live.entry.kind == "sync" for worker in self._host.workers.values() for live in worker.live.values())
 
     @property
     def _left(self) -> int:

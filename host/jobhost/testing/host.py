@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 from jobhost_runtimes.run import Tokens
+from jobhost_runtimes.threads import Threads
 from jobhost_sdk.discovery import forget_bundle
 from jobhost_sdk.durations import Duration, milliseconds
 from jobhost_sdk.json_values import encode
@@ -27,7 +28,7 @@ from ..queues.clock import unix_ms
 from ..queues.job import Job, State, job_scope
 from ..schedule_client import ScheduleClient, ScheduleOptions
 from .backend import RecordingBackend, at_once
-from .course import THREADS, Course
+from .course import Course
 from .emits import ANY, Emitted, checked
 from .flow import TestFlow
 from .job import TestJob
@@ -35,6 +36,8 @@ from .log import HostLog
 from .loop import VirtualLoop
 
 T = TypeVar("T")
+THREADS = Threads("handler-testing", 64)
+"""Run the blocking handlers of all hosts of this process: to start a thread takes as long as much of a short test."""
 TOKENS = Tokens()
 """Of all hosts of this process: they are cut from large draws, and one draw costs as much as a tenth of a short test."""
 PLAIN = Config(queue_url="memory://")
@@ -177,7 +180,8 @@ class TestHost:
     def run_until_idle(self, limit: Duration = "1d") -> None:
         """Run jobs until nothing runs and nothing comes due: delays, backoffs and schedules pass at once, by at most `limit`.
 
-        Handlers run in real time. What comes due after the limit, such as the next job of a schedule, is left.
+        Handlers run in real time. What comes due after the limit, such as the next job of a schedule, is left. Raises JobhostError if
+        all of it takes more than a minute of real time.
         """
         self._run(limit, leaping=False)
 

@@ -127,9 +127,15 @@ class TestJob:
         """A log line has this text in its message, this level, and these fields among its own; gives the first such line."""
         for line in self.logs:
             has = (line["fields"] or {}).items()
-            if text in line["message"] and level in (None, line["level"]) and all(item in has for item in fields.items()):
+            if (
+                text in line["message"]
+                and level in (None, line["level"])
+                and all(item in has for item in fields.items())
+            ):
                 return line
-        wanted = " ".join([*([level] if level else []), repr(text), *(f"{key}={item!r}" for key, item in fields.items())])
+        wanted = " ".join(
+            [*([level] if level else []), repr(text), *(f"{key}={item!r}" for key, item in fields.items())]
+        )
         raise AssertionError(f"the job did not log {wanted}: {self.describe()}")
 
     def assert_emitted(self, trigger: str, payload: Any = ANY) -> Emitted:

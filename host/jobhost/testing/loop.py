@@ -1,7 +1,8 @@
 """An event loop whose clock moves only while it waits, or when it is told to.
 
-While callbacks run no time passes, so that what a test does at one moment has one time. It counts whole milliseconds, as queues do. When there is nothing to do the loop asks
-`on_quiet`, which may move the clock and have it look again; else it waits for real, and the clock moves as long.
+While callbacks run no time passes, so that what a test does at one moment has one time, in whole milliseconds, as queues count. When
+there is nothing to do the loop asks `on_quiet`, which may move the clock and have it look again; else it waits for real. The clock moves
+as long, but for what is short: how long a thread took is nobody's business, and would be another time in each run of a test.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 ROUNDING = 1e-6
 """Seconds. A timer that is so near is due: fractions are not exact."""
 
+SHORT = 0.1
+"""Seconds."""
+
 
 def whole_ms(seconds: float) -> int:
     """Milliseconds after which a timer is due, at least one: a clock that stands still would never reach it."""
     return max(1, ceil((seconds - ROUNDING) * 1000))
-
 
 
 class _Selector(selectors.DefaultSelector):
@@ -48,7 +51,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 0
-        self._rest = 0.0
+        self._short = 0.0
         self._executing = 0
         self.on_quiet: Callable[[float | None], bool] | None = None
         selector = _Selector()
@@ -62,9 +65,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now / 1000
 
     def waited(self, seconds: float) -> None:
-        """So much time has passed in the real world."""
-        whole, self._rest = divmod(self._rest + seconds * 1000, 1)
-        self.now += int(whole)
+        """So much time has passed in the real world before something happened."""
+        self._short += seconds
+        if self._short >= SHORT:
+            self.now += int(self._short * 1000)
+            self._short = 0.0
+
+    def rested(self) -> None:
+        """Nothing runs: what was short is forgotten."""
+        self._short = 0.0
 
     def moved(self, timeout: float | None) -> bool:
         """Whether somebody has moved the clock, or stopped the loop, instead of waiting."""
@@ -75,7 +84,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Whether sockets, pipes or threads of executors may end the wait: what takes its time in the real world."""
         return self._executing > 0 or len(self._waits.get_map()) > self._own
 
-    def run_in_executor(self, executor: Executor | None, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]  # variadic generics would say no more
+        self, executor: Executor | None, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
         future = super().run_in_executor(executor, func, *args)
         self._executing += 1
         future.add_done_callback(self._executed)
