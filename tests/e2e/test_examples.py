@@ -130,3 +130,40 @@ def test_the_nightly_report_has_its_time_and_can_be_made_now(example: Path) -> N
     assert re.search(r"nightly-report: 0 2 \* \* \* Europe/Berlin, next \d{4}-\d\d-\d\d 0[23]:00 CES?T", told)
     assert re.search(r"one now, besides: \{'day': '\w+day', 'orders': [345], 'total': \d+, 'currency': 'EUR'\}", told)
     assert len(list((example / ".jobhost" / "reports").glob("*.json"))) == 1
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["welcome"], indirect=True)
+def test_welcome_greets_in_both_languages(example: Path) -> None:
+    """A11: welcomeMessage, as a class in Python and as an object in JavaScript."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert "welcomeMessage: Welcome, Ada\nHello Ada," in told
+    assert "welcomeMessage.node: Willkommen, Grace" in told
+    assert "InvalidJobDataError" in told
+
+
+@pytest.mark.parametrize("example", ["data_export"], indirect=True)
+def test_data_export_writes_both_formats(example: Path) -> None:
+    """A11: dataExport, with progress."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert re.search(r"^csv: 3,376 rows, 213,742 bytes", told, re.MULTILINE)
+    assert re.search(r"^json: 3,376 rows", told, re.MULTILINE)
+    assert len(json.loads((example / ".jobhost" / "airports.json").read_text())) == 3_376
+
+
+@pytest.mark.parametrize("example", ["ollama"], indirect=True)
+def test_ollama_answers_after_it_was_busy(example: Path) -> None:
+    """A11: ollama."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert told.endswith("It is the capital of Ireland. (7 tokens, 1 attempt)\n")
+
+
+@pytest.mark.parametrize("example", ["webhook"], indirect=True)
+def test_webhook_is_signed_and_sent_again(example: Path) -> None:
+    """A11: an outgoing, signed webhook."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    first, second, result = told.splitlines()
+    assert "signature good, answered 500" in first
+    assert "signature good, answered 204" in second
+    assert first.split()[1] == second.split()[1]
+    assert result.endswith("after 2 attempts")
