@@ -60,7 +60,6 @@ class TestHost:
         if now is not None and now.tzinfo is None:
             raise ValueError(f"{now.isoformat()} could be anywhere: give it a time zone")
         self._config = _config(config)
-        self._bundles = list(self._config.bundles)
         self._start = unix_ms() if now is None else int(now.timestamp() * 1000)
         self._registered: list[tuple[Any, str | None, dict[str, Any]]] = []
         self._host: Host | None = None
@@ -87,10 +86,15 @@ class TestHost:
                 self.call(self._end(self._host))
         finally:
             self._loop.close()
-            for bundle in self._bundles:
-                if bundle.path is not None and bundle.isolation == "none":
-                    forget_bundle(str(bundle.path.resolve()))
+            self._forget_modules()
         self._complain()
+
+    def _forget_modules(self) -> None:
+        """Let the next host load its bundles anew: what a module keeps must not pass from one test to another."""
+        for bundle in self._config.bundles:
+            if bundle.path is not None and bundle.isolation == "none":
+                path = bundle.path.resolve()
+                forget_bundle(str(path if path.is_dir() else path.parent))
 
     async def _end(self, host: Host) -> None:
         await host.stop(now=True)
@@ -116,14 +120,13 @@ class TestHost:
         if self._host is not None:
             raise ConfigurationError("the host has begun: name its bundles before the first job")
         table = {"path": Path(path), "isolation": isolation, "state": SCOPES, **settings}
-        self._bundles.append(Bundle.model_validate(table))
+        self._config = replace(self._config, bundles=[*self._config.bundles, Bundle.model_validate(table)])
 
     @property
     def host(self) -> Host:
         """The host, started. Raises ConfigurationError for whatever is wrong with its handlers."""
         if self._host is None:
-            config = replace(self._config, bundles=self._bundles)
-            self._host = Host(config, backend=self.backend, log=self._log, clock=self.clock, threads=THREADS)
+            self._host = Host(self._config, backend=self.backend, log=self._log, clock=self.clock, threads=THREADS)
             self._host.tokens = TOKENS
             for fn, name, settings in self._registered:
                 self._host.register(fn, name, **settings)
