@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from jobhost_runtimes.run import Tokens
 from jobhost_runtimes.threads import Threads
@@ -97,11 +97,17 @@ class TestHost:
                 forget_bundle(str(path if path.is_dir() else path.parent))
 
     async def _end(self, host: Host) -> None:
-        await host.stop(now=True)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:  # of handlers that start some and don't wait for them
+        """What is in memory needs no order to end in; children do."""
+        if any(runtime.spec.isolation != "none" for runtime in host.bundles.runtimes):
+            await host.stop(now=True)
+        else:
+            await host.bundles.stop(now=True)
+        left = asyncio.all_tasks()  # the host's, and those of handlers that start some and don't wait for them
+        left.discard(cast("asyncio.Task[Any]", asyncio.current_task()))
+        for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            await asyncio.wait(left)
         await self._loop.shutdown_asyncgens()
 
     # Handlers -----------------------------------------------------------------------------------------------------
