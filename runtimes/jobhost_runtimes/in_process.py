@@ -140,7 +140,8 @@ class InProcess:
             self._inbox.append(live)
             if len(self._inbox) == 1:
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._start_async)
+                soon = self._loop.call_soon if self._is_guest else self._loop.call_soon_threadsafe
+                soon(self._start_async)
         else:
             self._threads.run(partial(self._run_sync, live))
 

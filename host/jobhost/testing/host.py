@@ -98,10 +98,11 @@ class TestHost:
 
     async def _end(self, host: Host) -> None:
         """What is in memory needs no order to end in; children do."""
-        if any(runtime.spec.isolation != "none" for runtime in host.bundles.runtimes):
+        runtimes = host.bundles.runtimes
+        if any(runtime.spec.isolation != "none" for runtime in runtimes):
             await host.stop(now=True)
-        else:
-            await host.bundles.stop(now=True)
+        for runtime in runtimes:
+            await runtime.stop(now=True)
         left = asyncio.all_tasks()  # the host's, and those of handlers that start some and don't wait for them
         left.discard(cast("asyncio.Task[Any]", asyncio.current_task()))
         for task in left:
@@ -141,7 +142,7 @@ class TestHost:
 
     @staticmethod
     async def _open(host: Host) -> None:
-        await host.start()
+        await host.start(tend=bool(host.config.schedules))
         await host.bundles.loaded()
         if host.catalogue.problems:
             raise ConfigurationError("\n".join(map(str, host.catalogue.problems)))
