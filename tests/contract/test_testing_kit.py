@@ -215,6 +215,26 @@ def test_a_sleep_of_a_handler_is_over_at_once_where_the_test_lets_time_pass(jobh
     assert job.result == "rested"
 
 
+def test_jobs_can_be_cancelled_and_retried(jobhost: TestHost) -> None:
+    async def slow(job: Any, ctx: Any) -> str:
+        if job.data["hangs"]:
+            await asyncio.Event().wait()
+        return "done"
+
+    jobhost.register(slow)
+    waiting, running = jobhost.enqueue("slow", {"hangs": False}), jobhost.enqueue("slow", {"hangs": True})
+    assert waiting.cancel() == "cancelled"
+    jobhost.advance("10m")  # longer than a lease, which is kept
+    assert running.cancel() == "requested"
+    jobhost.run_until_idle()
+    for job in (waiting, running):
+        job.assert_failed("CancelledError")
+    assert waiting.retry()
+    jobhost.run_until_idle()
+    assert waiting.result == "done"
+    assert waiting.cancel() == "finished"
+
+
 def test_a_timeout_is_reached_at_once_where_the_test_lets_time_pass(jobhost: TestHost) -> None:
     """P1: a handler that hangs, without waiting for its timeout."""
 

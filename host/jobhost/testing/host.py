@@ -50,8 +50,8 @@ class TestHost:
     Nothing runs by itself: `run_until_idle` and `advance` let jobs run, and time pass. Handlers see the real clock.
     From a coroutine it can be used too; where its event loop serves what handlers call: `await asyncio.to_thread(jobhost.run_until_idle)`.
 
-    `config`: tables as in jobhost.toml, or the path of such a file; its `queue_url` does not count. `now`: the time at the start, with
-    its zone, for tests of schedules; by default the real one. Raises ConfigurationError.
+    `config`: tables as in jobhost.toml, or the path of such a file, whose bundles run as it says; its `queue_url` does not count.
+    `now`: the time at the start, with its zone, for tests of schedules; by default the real one. Raises ConfigurationError.
     """
 
     __test__ = False  # pytest looks for classes of such names

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import JobNotFoundError
 from ..listings import Listing, iso, job_listing, log_listing, value
+from ..queues.flows import is_own_flow
 from ..queues.job import Job, State
+from ..queues.seam import Cancelled
 from .backend import at_once
 from .emits import ANY, Emitted, checked
 
@@ -100,9 +102,17 @@ class TestJob:
 
     @staticmethod
     def _in_flow(job: Job) -> bool:
-        from ..queues.flows import is_own_flow
-
         return job.flow_id is not None and not is_own_flow(job)
+
+    # What somebody does with it ---------------------------------------------------------------------------------------
+
+    def cancel(self) -> Cancelled:
+        """Cancel it: `cancelled`, or `requested` where it runs, `finished` or `missing`."""
+        return at_once(self._host.backend.cancel(self.queue, self.id))
+
+    def retry(self) -> bool:
+        """Let it run again with all its attempts; False if it has not finished."""
+        return at_once(self._host.backend.retry(self.queue, self.id))
 
     # What it should be ----------------------------------------------------------------------------------------------
 
