@@ -174,6 +174,8 @@ class InProcess:
             outcome = Outcome(Ending.RETURNED, result=encode(await live.handler.call(job, ctx), "result"))
         except BaseException as error:  # noqa: BLE001 - the handler's; also the cancellation the host asked for
             outcome = raised(error_map(error))
+            if self._is_guest and isinstance(error, KeyboardInterrupt):
+                self._host_loop.call_soon(_interrupt)  # on the host's own loop it is meant for whoever runs that
         self._report(live, outcome)
 
     # Ends ---------------------------------------------------------------------------------------------------------
@@ -314,6 +316,10 @@ class _SetupPort(HostSide):
 
     def call(self, method: str, params: dict[str, Any]) -> Any:
         raise ChildStartError("setup has no run, so it has no state and no flow")
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _complaint(error: Exception) -> Any:

@@ -502,6 +502,16 @@ async def test_it_works_inside_a_coroutine(jobhost: TestHost) -> None:
     assert job.result == "answered"
 
 
+def test_ctrl_c_in_a_handler_ends_the_test(jobhost: TestHost) -> None:
+    async def interrupted(job: Any, ctx: Any) -> None:
+        raise KeyboardInterrupt
+
+    jobhost.register(interrupted)
+    jobhost.enqueue("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        jobhost.run_until_idle()
+
+
 def test_what_handlers_leave_behind_is_ended(jobhost: TestHost) -> None:
     ended: list[str] = []
 

@@ -157,7 +157,7 @@ def test_the_node_tests_of_welcome(example: Path) -> None:
     packages = example / "node_modules" / "@jobhost"
     packages.mkdir(parents=True)
     (packages / "sdk").symlink_to(EXAMPLES.parent / "sdk_node")
-    told = output(run(example, shutil.which("node") or node_of_pip(), "--test"), example)
+    told = output(run(example, shutil.which("node") or node_of_pip(), "--test", "--test-reporter=tap"), example)
     assert re.search(r"^# pass 4$", told, re.MULTILINE)
     assert re.search(r"^# fail 0$", told, re.MULTILINE)
 
