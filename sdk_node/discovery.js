@@ -137,4 +137,4 @@ function oneLine(error) {
   return clip(text.split("\n")[0], MAX_PROBLEM);
 }
 
-module.exports = { discover };
+module.exports = { Bundle, discover };

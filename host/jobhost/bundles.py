@@ -13,6 +13,7 @@ from jobhost_runtimes.errors import ChildStartError
 from jobhost_runtimes.isolation import CONFINED, LEVELS
 from jobhost_runtimes.runtime import Runtime
 from jobhost_runtimes.services import Services
+from jobhost_runtimes.threads import Threads
 
 from .config.bundles import Bundle
 from .config.document import Config
@@ -97,12 +98,18 @@ def _root(bundle: Bundle) -> Path:
     return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
-def make_runtime(spec: BundleSpec, services: Services, deadlines: Deadlines, on_trouble: Trouble | None) -> Runtime:
-    """The runtime of a bundle's isolation level. There is no other way to it, so none can be weaker than asked."""
+def make_runtime(
+    spec: BundleSpec,
+    services: Services,
+    deadlines: Deadlines,
+    on_trouble: Trouble | None,
+    threads: Threads | None = None,
+) -> Runtime:
+    """The runtime of a bundle's isolation level. There is no other way to it, so none can be weaker than asked. `threads`: see Host."""
     if spec.isolation == "none":
         from jobhost_runtimes.in_process import InProcess
 
-        return InProcess(spec, services, deadlines)
+        return InProcess(spec, services, deadlines, threads=threads)
     if spec.isolation in LEVELS:
         from jobhost_runtimes.pool import Pool
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobhost_runtimes.bundle import BundleSpec, Contents, HandlerInfo, LimitSpec, PoolSpec
 from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.services import Services
+from jobhost_runtimes.threads import Threads
 
 from .catalogue import Entry, entries_of
 from .config.bundles import Bundle
@@ -25,6 +27,7 @@ SCOPES = ("flow", "job", "handler", "global")
 """Code of the host's own process is trusted as the host is."""
 
 
+@cache
 def place() -> tuple[BundleSpec, Bundle]:
     """The bundle that handlers from code belong to."""
     spec = BundleSpec(NAME, Path.cwd(), "python", "none", pool=PoolSpec(concurrency=CONCURRENCY), limits=LimitSpec())
@@ -47,8 +50,8 @@ class Registered:
             )
         self._new[handler.name] = handler
 
-    def take(self, services: Services, deadlines: Deadlines) -> Contents | None:
-        """Load what was put in; None if nothing was."""
+    def take(self, services: Services, deadlines: Deadlines, threads: Threads | None = None) -> Contents | None:
+        """Load what was put in; None if nothing was. `threads`: see Host."""
         if not self._new:
             return None
         # Imported here: a host without such handlers need not carry what runs them.
@@ -58,7 +61,7 @@ class Registered:
         loaded = Loaded()
         loaded.handlers, self._new = self._new, {}
         if self.runtime is None:
-            self.runtime = InProcess(self.spec, services, deadlines)
+            self.runtime = InProcess(self.spec, services, deadlines, threads=threads)
         return self.runtime.add(loaded)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
@@ -12,6 +11,7 @@ from jobhost_sdk.durations import Duration, milliseconds
 from jobhost.errors import ScheduleNotFoundError
 from jobhost.listings import Listing, schedule_listing
 from jobhost.newjobs import json_text, timeout_ms
+from jobhost.queues.clock import Clock, unix_ms
 from jobhost.queues.schedules import CatchUp, Overlap, Schedule, begun, checked, job_of, resumed
 from jobhost.queues.seam import Added, Backend
 
@@ -46,8 +46,13 @@ class ScheduleClient:
     """Adds, changes, lists, pauses and removes schedules, and runs one besides."""
 
     def __init__(
-        self, backend: Backend, queue_of: Callable[[str], Awaitable[str | None]], handle: Callable[[str, Added], Any]
+        self,
+        backend: Backend,
+        queue_of: Callable[[str], Awaitable[str | None]],
+        handle: Callable[[str, Added], Any],
+        clock: Clock = unix_ms,
     ) -> None:
+        self._clock = clock
         self._backend = backend
         self._queue_of = queue_of
         self._handle = handle
@@ -85,7 +90,7 @@ class ScheduleClient:
                 options.get("bullmq", False),
             )
         )
-        after = begun(schedule, _now(), await self._backend.schedule(id))
+        after = begun(schedule, self._clock(), await self._backend.schedule(id))
         await self._backend.put_schedule(after)
         return schedule_listing(await self._backend.schedule(id) or after)
 
@@ -112,21 +117,17 @@ class ScheduleClient:
     async def run(self, id: str) -> Any:
         """Give one job now, besides its ticks; a JobHandle. Raises ScheduleNotFoundError."""
         schedule = await self._find(id)
-        [added] = await self._backend.add([job_of(schedule, _now(), by_hand=True)])
+        [added] = await self._backend.add([job_of(schedule, self._clock(), by_hand=True)])
         return self._handle(schedule.queue, added)
 
     async def _set_paused(self, id: str, paused: bool) -> None:
         schedule = await self._find(id)
         if schedule.bullmq:
             raise ValueError(f"{id!r} is a job scheduler of BullMQ, which has no pause: remove it, or pause its queue")
-        await self._backend.put_schedule(resumed(schedule, paused, _now()))
+        await self._backend.put_schedule(resumed(schedule, paused, self._clock()))
 
     async def _find(self, id: str) -> Schedule:
         schedule = await self._backend.schedule(id)
         if schedule is None:
             raise ScheduleNotFoundError(f"there is no schedule {id!r}")
         return schedule
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -1,5 +1,7 @@
 """Trusted Python handlers inside the host: asynchronous ones on a loop thread of their own, the others in threads.
 
+A host that lives for the length of a test lends its own loop and its threads instead: starting them would be most of the test.
+
 The host's loop runs no handler, so a handler that blocks holds up neither leases nor other handlers; C code that keeps the GIL is the
 exception. Nothing here can be stopped by force: a run that ignores its cancellation keeps its place until it returns.
 """
@@ -7,11 +9,11 @@ exception. Nothing here can be stopped by force: a run that ignores its cancella
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jobhost_sdk.context import Cancellation, Context, SetupContext, SyncContext
@@ -24,18 +26,27 @@ from jobhost_sdk.services import Services as HandlerServices
 from .bundle import BundleSpec, Contents, FileProblem, HandlerInfo
 from .deadlines import Deadlines
 from .errors import ChildStartError
-from .ports import AsyncSide, HostSide, SyncSide
+from .ports import AsyncSide, HereSide, HostSide, SyncSide
 from .reports import raised
 from .run import Ending, Outcome, Run, timeout_verdict
 from .services import Services
+from .threads import Threads
 
 Load = Callable[[], Loaded]
 
 
 class InProcess:
-    """The `Runtime` of a bundle with isolation `none`. `load`: what gives its handlers, by default its files."""
+    """The `Runtime` of a bundle with isolation `none`. `load`: what gives its handlers, by default its files. `threads`: where those of
+    the host are lent, which then runs asynchronous handlers on its own loop."""
 
-    def __init__(self, spec: BundleSpec, services: Services, deadlines: Deadlines, load: Load | None = None) -> None:
+    def __init__(
+        self,
+        spec: BundleSpec,
+        services: Services,
+        deadlines: Deadlines,
+        load: Load | None = None,
+        threads: Threads | None = None,
+    ) -> None:
         self.spec = spec
         self.on_room: Callable[[], None] | None = None
         self._services = services
@@ -45,10 +56,9 @@ class InProcess:
         self._handler_services = HandlerServices()
         self._host_loop = asyncio.get_running_loop()
         self._live: dict[str, _Live] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._threads = 0
-        self._idle_threads = 0
-        self._work: queue.SimpleQueue[_Live | None] = queue.SimpleQueue()
+        self._is_guest = threads is not None
+        self._threads = threads or Threads(f"handler-{spec.name}", spec.pool.concurrency)
+        self._loop = self._host_loop if self._is_guest else None
         self._inbox: deque[_Live] = deque()
         self._done: deque[tuple[_Live, Outcome]] = deque()
         self._done_announced = False
@@ -130,21 +140,13 @@ class InProcess:
             self._inbox.append(live)
             if len(self._inbox) == 1:
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._start_async)
+                soon = self._loop.call_soon if self._is_guest else self._loop.call_soon_threadsafe
+                soon(self._start_async)
         else:
-            self._work.put(live)
-            if self._idle_threads == 0 and self._threads < self.spec.pool.concurrency:
-                self._threads += 1
-                threading.Thread(target=self._thread, name=f"handler-{self.spec.name}", daemon=True).start()
+            self._threads.run(partial(self._run_sync, live))
 
-    def _thread(self) -> None:
-        while True:
-            self._idle_threads += 1
-            live = self._work.get()
-            self._idle_threads -= 1
-            if live is None:
-                return
-            self._report(live, self._call_sync(live))
+    def _run_sync(self, live: _Live) -> None:
+        self._report(live, self._call_sync(live))
 
     def _call_sync(self, live: _Live) -> Outcome:
         port = SyncSide(live.run, self._services, self._host_loop)
@@ -164,13 +166,16 @@ class InProcess:
             live.task = self._loop.create_task(self._call_async(live))
 
     async def _call_async(self, live: _Live) -> None:
-        port = AsyncSide(live.run, self._services, self._host_loop)
+        side = HereSide if self._is_guest else AsyncSide
+        port = side(live.run, self._services, self._host_loop)
         try:
             job = live.job()
             ctx = Context(port, job, live.run.context, self._handler_services, live.cancellation, live.deadline_ms())
             outcome = Outcome(Ending.RETURNED, result=encode(await live.handler.call(job, ctx), "result"))
         except BaseException as error:  # noqa: BLE001 - the handler's; also the cancellation the host asked for
             outcome = raised(error_map(error))
+            if self._is_guest and isinstance(error, KeyboardInterrupt):
+                self._host_loop.call_soon(_interrupt)  # on the host's own loop it is meant for whoever runs that
         self._report(live, outcome)
 
     # Ends ---------------------------------------------------------------------------------------------------------
@@ -236,21 +241,23 @@ class InProcess:
                 pass  # they are given back below and said in the log; their threads end with the process
         for live in list(self._live.values()):
             live.run.end(Outcome(Ending.CANCELLED, reason="shutdown"))
-        for _ in range(self._threads):
-            self._work.put(None)
+        if not self._is_guest:
+            self._threads.close()
         await self._tear_down()
 
     async def _tear_down(self) -> None:
         loop = self._loop
         if loop is None:
             return
-        future = asyncio.run_coroutine_threadsafe(self._teardowns(), loop)
-        try:
-            async with asyncio.timeout(2.0):
-                await asyncio.wrap_future(future)
-        except Exception as error:  # noqa: BLE001 - the bundle's code; the host stops all the same
-            self._services.child_log(self.spec.name, 0, _complaint(error), [])
-        loop.call_soon_threadsafe(loop.stop)
+        if self._loaded.teardowns:
+            future = asyncio.run_coroutine_threadsafe(self._teardowns(), loop)
+            try:
+                async with asyncio.timeout(2.0):
+                    await asyncio.wrap_future(future)
+            except Exception as error:  # noqa: BLE001 - the bundle's code; the host stops all the same
+                self._services.child_log(self.spec.name, 0, _complaint(error), [])
+        if not self._is_guest:
+            loop.call_soon_threadsafe(loop.stop)
 
     async def _teardowns(self) -> None:
         for hook in self._loaded.teardowns:
@@ -309,6 +316,10 @@ class _SetupPort(HostSide):
 
     def call(self, method: str, params: dict[str, Any]) -> Any:
         raise ChildStartError("setup has no run, so it has no state and no flow")
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _complaint(error: Exception) -> Any:

@@ -64,6 +64,13 @@ class AsyncSide(HostSide):
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._serve(method, params), self._loop))
 
 
+class HereSide(HostSide):
+    """The `Port` of an asynchronous handler on the host's own loop."""
+
+    def call(self, method: str, params: dict[str, Any]) -> Awaitable[Any]:
+        return self._serve(method, params)
+
+
 class SyncSide(HostSide):
     """The `SyncPort` of a handler in a thread."""
 

@@ -92,15 +92,17 @@ class Runs {
       this.#child.link.result(id, json);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      this.#child.link.error(id, toFailure(new InvalidValueError("result", error.message)));
+      const tooLarge = new InvalidValueError("result", error.message);
+      this.#child.link.error(id, toFailure(tooLarge), tooLarge);
     }
   }
 
   #fail(id, run, error) {
     const isCancellation = run.cancelReason !== null && (isNamed(error, "AbortError") || isNamed(error, "CancelledError"));
-    const failure = toFailure(isCancellation ? new CancelledError(run.cancelReason) : error);
+    const cause = isCancellation ? new CancelledError(run.cancelReason) : error;
+    const failure = toFailure(cause);
     this.#end(run);
-    this.#child.link.error(id, failure);
+    this.#child.link.error(id, failure, cause); // the wire takes the failure, a test the error itself
   }
 
   #end(run) {

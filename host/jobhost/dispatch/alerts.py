@@ -21,7 +21,6 @@ from ..errors import BackendUnavailableError, ConfigurationError
 from ..listings import iso
 from ..queues.job import Event, Job, Keep, NewJob, Settlement
 from . import alert_delivery
-from .outcomes import now_ms
 
 if TYPE_CHECKING:
     from .host import Host
@@ -112,7 +111,7 @@ class Alerts:
         """Tell every receiver that wants to know. `identity`: what happened has it for every host that tells of it."""
         for alert in self._alerts:
             if alert.wants(kind, queue, handler):
-                body = {"type": kind, "at": iso(now_ms()), "host": self._host.id, **told, "more": 0}
+                body = {"type": kind, "at": iso(self._host.clock()), "host": self._host.id, **told, "more": 0}
                 self._paced(alert, kind, queue, handler, identity, body)
 
     # When it is told ----------------------------------------------------------------------------------------------

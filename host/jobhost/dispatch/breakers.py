@@ -21,7 +21,6 @@ from ..config.breakers import Breaker, breaker_of
 from ..errors import BackendUnavailableError
 from ..queues.job import Json
 from ..queues.state_ops import StateOp
-from .outcomes import now_ms
 
 if TYPE_CHECKING:
     from .host import Host
@@ -128,7 +127,7 @@ class Breakers:
             ok, failed, circuit.ok, circuit.failed = circuit.ok, circuit.failed, 0, 0
             circuit.told = asyncio.get_running_loop().time()
             rules = circuit.rules
-            good, bad = _window_keys(circuit)
+            good, bad = _window_keys(circuit, self._host.clock())
             ops = []
             for key, count in ((good, ok), (bad, failed)):
                 ops += [StateOp("cas", key, b"0", 2 * rules.within), StateOp("incr", key, by=count)]
@@ -146,7 +145,7 @@ class Breakers:
 
     async def _open(self, circuit: Circuit, reason: str) -> None:
         wait = circuit.rules.open_for * min(LONGEST, 1 << circuit.reopens)
-        value = state_text(OPEN, now_ms() + wait, circuit.reopens, reason, self._host.id)
+        value = state_text(OPEN, self._host.clock() + wait, circuit.reopens, reason, self._host.id)
         if await self._change(circuit, value):
             self._host.log.error("breaker.opened", breaker=circuit.name, reason=reason, for_ms=wait)
             told = {"breaker": {"name": circuit.name, "reason": reason, "open_for_ms": wait}}
@@ -158,7 +157,9 @@ class Breakers:
         if failed:
             circuit.reopens += 1
             await self._open(circuit, f"it was tried again, and failed: {_brief(outcome)}")
-        elif await self._change(circuit, None, [StateOp("delete", key) for key in _window_keys(circuit)]):
+        elif await self._change(
+            circuit, None, [StateOp("delete", key) for key in _window_keys(circuit, self._host.clock())]
+        ):
             self._host.log.info("breaker.closed", breaker=circuit.name)
 
     # The shared state ---------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ class Breakers:
             circuit.alarm.cancel()
             circuit.alarm = None
         if circuit.status:
-            seconds = max(0.0, (circuit.until - now_ms()) / 1000)
+            seconds = max(0.0, (circuit.until - self._host.clock()) / 1000)
             circuit.alarm = asyncio.get_running_loop().call_later(seconds, self._time_is_up, circuit)
         if circuit.status != before or circuit.mine:
             self._host.poke_all()
@@ -195,7 +196,7 @@ class Breakers:
         self._soon(circuit, self._try(circuit))
 
     async def _try(self, circuit: Circuit) -> None:
-        until = now_ms() + circuit.rules.open_for
+        until = self._host.clock() + circuit.rules.open_for
         value = state_text(HALF_OPEN, until, circuit.reopens, "one run is tried", self._host.id)
         first = circuit.status == OPEN
         if await self._change(circuit, value) and first:
@@ -211,9 +212,9 @@ class Breakers:
             await asyncio.sleep(POLL)
 
 
-def _window_keys(circuit: Circuit) -> tuple[str, str]:
+def _window_keys(circuit: Circuit, now: int) -> tuple[str, str]:
     """The counts of the window that is now: what went well, what failed."""
-    window = now_ms() // circuit.rules.within
+    window = now // circuit.rules.within
     return f"{circuit.name}#{window}#ok", f"{circuit.name}#{window}#failed"
 
 

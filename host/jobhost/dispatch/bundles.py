@@ -64,7 +64,7 @@ class Bundles:
         self.take_in_registered()
         for bundle, spec in specs:
             self.missing.add(spec.name)
-            runtime = make_runtime(spec, services, self._host.deadlines, self._trouble)
+            runtime = make_runtime(spec, services, self._host.deadlines, self._trouble, self._host.threads)
             self._add(runtime, bundle)
             answered = asyncio.get_running_loop().create_future()
             self._answered.append(answered)
@@ -98,7 +98,7 @@ class Bundles:
 
     def take_in_registered(self) -> None:
         """Serve what code has registered since the last time."""
-        contents = self.registered.take(self._services, self._host.deadlines)
+        contents = self.registered.take(self._services, self._host.deadlines, self._host.threads)
         runtime = self.registered.runtime
         if contents is None or runtime is None:
             return

@@ -7,7 +7,6 @@ that are not paused.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from ..errors import BackendUnavailableError
@@ -51,7 +50,7 @@ class Burst:
                     continue
                 if info.paused or worker.paused:
                     self._say_paused(name, sum(info.counts[s] for s in ("waiting", "prioritized", "delayed")))
-                elif _left(info.counts, worker.next_due):
+                elif _left(info.counts, worker.next_due, host.clock()):
                     return False
         except BackendUnavailableError as error:
             host.backend_trouble(error)
@@ -64,7 +63,7 @@ class Burst:
             self._host.log.warning("queue.paused", queue=name, left=jobs)
 
 
-def _left(counts: dict[str, int], next_due: int | None) -> bool:
+def _left(counts: dict[str, int], next_due: int | None, now: int) -> bool:
     if counts["waiting"] or counts["prioritized"] or counts["active"]:
         return True
-    return bool(counts["delayed"]) and next_due is not None and next_due - time.time() * 1000 < SOON_MS
+    return bool(counts["delayed"]) and next_due is not None and next_due - now < SOON_MS

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import socket
-import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -24,6 +23,7 @@ from jobhost_runtimes.deadlines import Deadlines
 from jobhost_runtimes.isolation import cgroups
 from jobhost_runtimes.run import Tokens
 from jobhost_runtimes.services import Line
+from jobhost_runtimes.threads import Threads
 
 from .. import __version__
 from ..bundles import bundle_specs
@@ -32,6 +32,7 @@ from ..config.document import Config
 from ..config.queues import dead_letter_queues, queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
 from ..levels import hold
+from ..queues.clock import Clock, unix_ms
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
 from ..queues.seam import Backend
@@ -65,6 +66,8 @@ class Host:
 
     `config`: see jobhost.config. `backend`: instead of the one `config.queue_url` names. `queues`: serve only these. `burst`: `wait`
     returns once nothing is left to do. `failed` counts the jobs that failed for good while it ran.
+    `clock`: the time, as that of its backend. `threads`: handlers inside this process run on the host's own loop, the blocking ones on
+    these threads, which the caller keeps.
     """
 
     def __init__(
@@ -76,8 +79,12 @@ class Host:
         burst: bool = False,
         log: Any = None,
         on_run_log: Callable[[Live, Line], None] | None = None,
+        clock: Clock = unix_ms,
+        threads: Threads | None = None,
     ) -> None:
         self.config = config
+        self.clock = clock
+        self.threads = threads
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         # Bound now: the logger that structlog hands out binds itself anew at each call, which was a tenth of a job's cost.
         self.log = (log if log is not None else structlog.get_logger("jobhost")).bind()
@@ -88,7 +95,7 @@ class Host:
         self.completed = 0
         self.all_loaded = False
         self._news = asyncio.Event()
-        self.started_at = time.time()
+        self.started_at = clock()
         self._given_backend = backend
         self._only = list(queues) if queues else None
         self._burst = Burst(self) if burst else None
@@ -109,6 +116,7 @@ class Host:
         self._stopping: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
         self._started = False
+        self.tended = False
         self._trouble = False
 
     # From code ----------------------------------------------------------------------------------------------------
@@ -133,20 +141,22 @@ class Host:
 
     # Start --------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, tend: bool = True) -> None:
         """Open the backend, start bundles and queues. Returns when the queues are served; bundles may still be loading.
+
+        `tend`: without it the caller calls `tend` before time passes, as tests do, most of which are over before.
 
         Raises ConfigurationError where a bundle's folder is missing or two handlers have one name, and
         BackendUnavailableError; the host is stopped then.
         """
         self._started = True
         try:
-            await self._start()
+            await self._start(tend)
         except BaseException:
             await self.stop(now=True)
             raise
 
-    async def _start(self) -> None:
+    async def _start(self, tend: bool) -> None:
         specs = bundle_specs(self.config)
         self.alerts.prepare()
         self.backend = self._given_backend or open_backend(
@@ -155,7 +165,7 @@ class Host:
         await self.backend.open()
         self.claiming = asyncio.Semaphore(self.backend.claims_at_once)
         self.deadlines = Deadlines(asyncio.get_running_loop())
-        self.journal = Journal(self.backend, self.backend_trouble)
+        self.journal = Journal(self.backend, self.backend_trouble, self.clock)
         self.settler = Settler(self.backend, self.journal, self.backend_trouble, self.spawn)
         self.publisher = Publisher(self)
         self.held = Held(self.publisher.done, self.settler.add)
@@ -174,17 +184,31 @@ class Host:
         await hold(children, confined=True)
         self.bundles.start(specs, services)
         self._serve_queues(self._wanted_queues())
-        self.spawn(self._heartbeats())
-        self.spawn(self._hear_cancels())
-        self.spawn(self.alerts.hear_flows())
-        self.spawn(serve_schedules(self))
-        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble))
+        if tend:
+            self.tend()
         self.spawn(self._when_loaded())
         # Mistakes of the first moment are told by `start`; a bundle that hangs holds nobody up.
         await self.bundles.loaded(min((spec.start_timeout for _, spec in specs), default=0.0))
         await hold(children, confined=False)
         if self.catalogue.conflicts:
             raise ConfigurationError("\n".join(map(str, self.catalogue.conflicts)))
+
+    def tend(self) -> None:
+        """Begin what goes by the clock: heartbeats, leases, schedules, housekeeping; and to hear of cancels. Twice does no harm."""
+        if self.tended:
+            return
+        self.tended = True
+        self.spawn(self._heartbeats())
+        self.spawn(self._hear_cancels())
+        self.spawn(self.alerts.hear_flows())
+        self.spawn(serve_schedules(self))
+        self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble, self.clock))
+        for worker in self.workers.values():
+            self._tend(worker)
+
+    def _tend(self, worker: QueueWorker) -> None:
+        self.spawn(worker.keep_leases())
+        self.spawn(worker.recover_stalled())
 
     async def _when_loaded(self) -> None:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
@@ -234,8 +258,8 @@ class Host:
             self.spawn(worker.run())
             for _ in range(self.backend.claims_at_once - 1):
                 self.spawn(worker.help())
-            self.spawn(worker.keep_leases())
-            self.spawn(worker.recover_stalled())
+            if self.tended:
+                self._tend(worker)
         if new:
             unwatch, self._unwatch = self._unwatch, self.backend.watch(list(self.workers), self._backend_wakes)
             if unwatch is not None:
@@ -359,7 +383,7 @@ class Host:
         info = {"version": __version__, "pid": os.getpid(), "queues": sorted(self.workers), "runs": runs}
         info["bundles"] = self.bundles.told()
         info["dead_letters"] = sorted(dead_letter_queues(self.config))
-        return HostInfo(self.id, int(self.started_at * 1000), int(time.time() * 1000), json.dumps(info).encode())
+        return HostInfo(self.id, self.started_at, self.clock(), json.dumps(info).encode())
 
     async def health(self) -> dict[str, Any]:
         """Whether it works, and what it does: the numbers a health check wants."""
@@ -370,7 +394,7 @@ class Host:
         return {
             "ok": self.all_loaded and not self.catalogue.problems,
             "host": self.id,
-            "uptime_s": round(time.time() - self.started_at, 3),
+            "uptime_s": (self.clock() - self.started_at) / 1000,
             "handlers": self.catalogue.names(),
             "problems": [str(problem) for problem in self.catalogue.problems],
             "bundles": self.bundles.told(),

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from ..config.document import Config
 from ..errors import BackendUnavailableError
+from ..queues.clock import Clock
 from ..queues.flows import FlowInfo
 from ..queues.job import Job
 from ..queues.seam import Backend
@@ -25,12 +25,12 @@ NAMED = 20
 """Jobs that the event of a flow that stands still names."""
 
 
-async def keep_house(backend: Backend, config: Config, log: Any, trouble: Any) -> None:
+async def keep_house(backend: Backend, config: Config, log: Any, trouble: Any, clock: Clock) -> None:
     """For ever."""
     while True:
         await asyncio.sleep(EVERY)
         try:
-            await tidy(backend, config, log, int(time.time() * 1000))
+            await tidy(backend, config, log, clock())
         except BackendUnavailableError as error:
             trouble(error)
 

@@ -6,12 +6,12 @@ A line is never a reason to wait: when the backend can't keep up the newest are 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from jobhost_runtimes.services import Line
 
 from ..errors import BackendUnavailableError
+from ..queues.clock import Clock, unix_ms
 from ..queues.flows import Happening
 from ..queues.job import Lease, LogLine
 from ..queues.seam import Backend
@@ -26,7 +26,10 @@ MOST_LINES = 10_000
 class Journal:
     """One a host. `add` and `progress` never wait; `flush` writes what is there, in order."""
 
-    def __init__(self, backend: Backend, on_error: Callable[[BackendUnavailableError], None]) -> None:
+    def __init__(
+        self, backend: Backend, on_error: Callable[[BackendUnavailableError], None], clock: Clock = unix_ms
+    ) -> None:
+        self._clock = clock
         self._backend = backend
         self._on_error = on_error
         self._lines: list[tuple[Lease, LogLine]] = []
@@ -83,7 +86,7 @@ class Journal:
         progress, self._progress = self._progress, {}
         dropped, self._dropped = self._dropped, {}
         happenings, self._happenings = self._happenings, []
-        now = int(time.time() * 1000)
+        now = self._clock()
         told = [
             (lease, LogLine(now, "warning", f"{count} log line{'s' * (count > 1)} dropped", None, 0, "host"))
             for lease, count in dropped.items()

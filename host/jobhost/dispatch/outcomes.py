@@ -6,7 +6,6 @@ The order of the cases is the order of the table. Nothing here waits, stores or 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -171,11 +170,6 @@ def failed(
         keep=queue.keep_failed,
         dead_letter=queue.dead_letter,
     )
-
-
-def now_ms() -> int:
-    """Unix ms."""
-    return int(time.time() * 1000)
 
 
 def as_json(error: dict[str, Any] | None) -> bytes | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from ..queues.job import Claim, Job, Lease, Rate, Settlement
 from ..queues.limits import Limits
 from .flows import place_of, put_flow
 from .live import Live
-from .outcomes import Tries, expired, failed, moved, now_ms, settlement, unknown_job
+from .outcomes import Tries, expired, failed, moved, settlement, unknown_job
 from .strategies import wait_ms
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ class QueueWorker:
             self._due.cancel()
             self._due = None
         if next_due is not None:
-            seconds = max(0.0, next_due / 1000 - time.time())
+            seconds = max(0, next_due - self.host.clock()) / 1000
             self._due = asyncio.get_running_loop().call_later(seconds, self.poke)
 
     # A job's life -------------------------------------------------------------------------------------------------
@@ -235,7 +234,10 @@ class QueueWorker:
         if claim.failure is not None:
             self._settle(failed(lease, json.loads(claim.failure), self.settings, attempt_used=False), job)
             return
-        if self.settings.max_age is not None and (over := expired(job, lease, self.settings, now_ms())) is not None:
+        if (
+            self.settings.max_age is not None
+            and (over := expired(job, lease, self.settings, self.host.clock())) is not None
+        ):
             self._settle(over, job)
             return
         plan = self._plans.get(job.name) or self._plan(job.name)
@@ -308,9 +310,9 @@ class QueueWorker:
             self._forget(live)  # it waits for its children, and whoever takes it next goes on
             self._wake.set()
             return
-        decided: Settlement | None = moved(outcome, live.lease, live.delay_until, now_ms(), self._rate) or settlement(
-            outcome, live.job, live.lease, self._tries(live, outcome), self.settings
-        )
+        decided: Settlement | None = moved(
+            outcome, live.lease, live.delay_until, self.host.clock(), self._rate
+        ) or settlement(outcome, live.job, live.lease, self._tries(live, outcome), self.settings)
         if decided is None or live.lost:
             self._forget(live)
             self.host.log.warning(
@@ -320,7 +322,7 @@ class QueueWorker:
             decided.receipt = outcome.receipt
             put_flow(decided, live)
             if decided.error is not None:
-                self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided))
+                self.host.journal.add(live.lease, live.job.attempts_made + 1, end_line(decided, self.host.clock()))
             self._settle(decided, live.job)
         self._wake.set()
 
@@ -340,7 +342,7 @@ class QueueWorker:
         return Tries(
             attempts,
             lambda made, error: wait_ms(self.host, backoff, made, error, live.job),
-            now_ms(),
+            self.host.clock(),
             None if most is None else waiting_since(live.job) + most,
         )
 
@@ -430,13 +432,13 @@ class QueueWorker:
                 self.host.alerts.failed(job, job.error, self.settings.dead_letter, job.attempts_made)
 
 
-def end_line(decided: Settlement) -> Line:
+def end_line(decided: Settlement, now: int) -> Line:
     """What the job's log keeps of a run that did not end well: its error is gone from the job once a later attempt completes."""
     error = json.loads(decided.error or b"{}")
     failed = decided.to == "failed"
     comes_back = f"the job comes back in {decided.delay_ms} ms" if decided.delay_ms else "the job comes back"
     text = f"{'the job failed' if failed else comes_back}: {error.get('type')}: {error.get('message')}"
-    return Line(now_ms(), "error" if failed else "warning", text[:MOST_TOLD], None, "host")
+    return Line(now, "error" if failed else "warning", text[:MOST_TOLD], None, "host")
 
 
 def wire_job(job: Job, policy: Policy) -> dict[str, Any]:

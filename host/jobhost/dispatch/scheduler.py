@@ -6,12 +6,12 @@ Every host does it. Who is quicker fires a tick; the others find that it has bee
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config.schedules import source_of
 from ..errors import BackendUnavailableError
+from ..queues.clock import Clock, unix_ms
 from ..queues.schedules import Schedule, begun, firing
 from ..queues.seam import Backend
 
@@ -27,7 +27,8 @@ AT_ONCE = 100
 class Scheduler:
     """One a host."""
 
-    def __init__(self, backend: Backend, log: Any, trouble: Any) -> None:
+    def __init__(self, backend: Backend, log: Any, trouble: Any, clock: Clock = unix_ms) -> None:
+        self._clock = clock
         self._backend = backend
         self.log = log
         self._trouble = trouble
@@ -39,7 +40,7 @@ class Scheduler:
             try:
                 following = await self.fire_due()
                 if following is not None:
-                    pause = min(LOOK, max(0.0, following / 1000 - time.time()))
+                    pause = min(LOOK, max(0, following - self._clock()) / 1000)
             except BackendUnavailableError as error:
                 self._trouble(error)
             await asyncio.sleep(pause)
@@ -48,7 +49,7 @@ class Scheduler:
         """Fire all that is due; gives when (Unix ms) the next one comes due. `now`: of a test's clock."""
         while True:
             due, following = await self._backend.due_schedules(AT_ONCE)
-            at = int(time.time() * 1000) if now is None else now
+            at = self._clock() if now is None else now
             fired = 0
             for schedule in due:
                 fired += await self._fire(schedule, at)
@@ -86,12 +87,12 @@ async def serve_schedules(host: Host) -> None:
         taken = False
         while not taken:
             try:
-                await take_in(host.backend, written, source, int(time.time() * 1000), host.log)
+                await take_in(host.backend, written, source, host.clock(), host.log)
                 taken = True
             except BackendUnavailableError as error:
                 host.backend_trouble(error)
                 await asyncio.sleep(LOOK)
-    await Scheduler(host.backend, host.log, host.backend_trouble).run()
+    await Scheduler(host.backend, host.log, host.backend_trouble, host.clock).run()
 
 
 async def take_in(backend: Backend, written: Sequence[Schedule], source: str, now: int, log: Any) -> None:
