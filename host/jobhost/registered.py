@@ -12,7 +12,7 @@ from jobhost_runtimes.services import Services
 from .catalogue import Entry, entries_of
 from .config.bundles import Bundle
 from .config.document import Config
-from .config.handlers import declared_options
+from .config.handlers import declared_options, schemas_of
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Registered:
             )
         self._new[handler.name] = handler
 
-    def take(self, services: Services, deadlines: Deadlines) -> Contents | None:
-        """Load what was put in; None if nothing was."""
+    def take(self, services: Services, deadlines: Deadlines, config: Config) -> Contents | None:
+        """Load what was put in; None if nothing was. A handler whose schema in the file is wrong is a problem."""
         if not self._new:
             return None
         # Imported here: a host without such handlers need not carry what runs them.
@@ -57,6 +57,7 @@ class Registered:
 
         loaded = Loaded()
         loaded.handlers, self._new = self._new, {}
+        loaded.overrule(schemas_of(config))
         if self.runtime is None:
             self.runtime = InProcess(self.spec, services, deadlines)
         return self.runtime.add(loaded)

@@ -29,6 +29,8 @@ SETTINGS = (
     "version",
     "author",
     "input",
+    "result",
+    "middleware",
     "flow",
     "retry",
     "requires",
@@ -54,7 +56,9 @@ def handler(name: Any = None, **settings: Any) -> Any:  # noqa: F811
     - `concurrency`: most runs at once in one host
     - `attempts`, `backoff`, `retry`: as in `[queues.*]` of jobhost.toml
     - `input`: a JSON Schema (a dict), or a pydantic model, which `job.data` then is an instance of
-    - `flow`: `{"name", "step", "subscribes", "emits", "join"}`
+    - `result`: the same for what the handler returns; an instance of the model becomes its JSON
+    - `flow`: `{"name", "step", "subscribes", "emits", "join"}`; `emits` is a list, or a dict from trigger to schema or model
+    - `middleware`: functions `(job, ctx, call_next)` around the handler, the first the outermost
     - `description`, `version`, `author`; `requires`: names of handlers it depends on; `key`: what rate limits count by
 
     Raises TypeError at any other setting.

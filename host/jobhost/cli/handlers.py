@@ -50,7 +50,7 @@ def command(context: click.Context, store: Store, bundles: tuple[Path, ...], as_
         click.echo(printable(f"problem: {problem}"), err=True)
     entries = sorted(catalogue.entries, key=lambda entry: (entry.name, entry.queue))
     if as_json:
-        print_json([entry.listing() for entry in entries])
+        print_json([{**entry.listing(), "schemas": entry.schemas()} for entry in entries])
     else:
         headers = ("NAME", "QUEUE", "LANGUAGE", "ISOLATION", "VERSION", "FILE", "DESCRIPTION")
         print_table(headers, [_row(entry) for entry in entries])

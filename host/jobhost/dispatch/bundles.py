@@ -98,7 +98,7 @@ class Bundles:
 
     def take_in_registered(self) -> None:
         """Serve what code has registered since the last time."""
-        contents = self.registered.take(self._services, self._host.deadlines)
+        contents = self.registered.take(self._services, self._host.deadlines, self._host.config)
         runtime = self.registered.runtime
         if contents is None or runtime is None:
             return
