@@ -54,7 +54,10 @@ def _config(store: Store, bundles: Sequence[Path], report: _Report) -> Config:
 async def _catalogue(config: Config) -> Catalogue:
     from jobhost.probe import collect
 
-    return await collect(config)
+    from .handlers import told_by_hosts
+
+    published, _ = await told_by_hosts(config)
+    return await collect(config, published)
 
 
 def _mistakes(error: Exception) -> list[str]:

@@ -25,7 +25,6 @@ _WARNED = (
     "queues.*.prefix",
     "queues.*.max_age",
     "queues.*.exclusive",
-    "handlers.*.requires",
     "handlers.*.key",
 )
 """Paths whose feature is not there yet; a `*` is any one name or number."""

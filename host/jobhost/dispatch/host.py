@@ -45,6 +45,7 @@ from .live import Live
 from .outcomes import brief
 from .publisher import Publisher
 from .queue_worker import QueueWorker
+from .required import Required
 from .scheduler import serve_schedules
 from .services import HostServices
 from .settler import Settler
@@ -92,6 +93,7 @@ class Host:
         self._burst = Burst(self) if burst else None
         self._on_run_log = on_run_log
         self.bundles = Bundles(self)
+        self.required = Required(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Semaphore()
         """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
@@ -182,6 +184,7 @@ class Host:
     async def _when_loaded(self) -> None:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
         await self.bundles.loaded()
+        await self.required.settle()
         self.all_loaded = True
         self.publisher.publish()
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
