@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import units
 from .json_values import json_problem
-from .problems import Problem
+from .problems import KeyPath, Problem
 from .retry import BACKOFF, BackoffTable
-from .schema import ListOf, Table, key, table
+from .schema import WRONG, ListOf, Table, key, table
 
 if TYPE_CHECKING:
     from .document import Config
@@ -27,20 +27,23 @@ def _schema(value: object) -> dict[str, Any] | bool:
     return value
 
 
-def _emits(value: object) -> dict[str, dict[str, Any] | bool | None]:
-    if isinstance(value, list):
-        return {units.name(trigger): None for trigger in value}
-    if not isinstance(value, dict):
-        raise ValueError(
-            f"should be a list of triggers, or a table from trigger to JSON Schema, not {units.shown(value)}"
-        )
-    found: dict[str, dict[str, Any] | bool | None] = {}
-    for trigger, schema in value.items():
-        try:
-            found[units.name(trigger)] = None if schema is None else _schema(schema)
-        except ValueError as error:
-            raise ValueError(f"{trigger}: {error}") from None
-    return found
+class _Emits:
+    """Triggers: a list, or a table from trigger to the schema of its payloads."""
+
+    def settle(self, written: Any, at: KeyPath, problems: list[Problem]) -> Any:
+        if isinstance(written, list):
+            return dict.fromkeys(_NAMES.settle(written, at, problems))
+        if not isinstance(written, dict):
+            text = f"should be a list of triggers, or a table from trigger to JSON Schema, not {units.shown(written)}"
+            problems.append(Problem(at, text))
+            return WRONG
+        found: dict[str, Any] = {}
+        for trigger, schema in written.items():
+            try:
+                found[units.name(trigger)] = None if schema is None else _schema(schema)
+            except ValueError as error:
+                problems.append(Problem((*at, trigger), str(error)))
+        return found
 
 
 @table
@@ -50,7 +53,7 @@ class FlowOption(Table):
     name: str | None = key(units.name, default=None)
     step: str | None = key(units.name, default=None)
     subscribes: list[str] = key(_NAMES, factory=list)
-    emits: dict[str, dict[str, Any] | bool | None] = key(_emits, factory=dict)
+    emits: dict[str, dict[str, Any] | bool | None] = key(_Emits(), factory=dict)
     """The schemas of what it emits, by trigger; None: any payload. Written as a table, or as a list of triggers."""
     join: Literal["each", "all"] = key(units.one_of("each", "all"), default="each")
     on_failure: Literal["fail", "continue"] = key(units.one_of("fail", "continue"), default="fail")
