@@ -29,10 +29,12 @@ def command(store: Store, bundles: tuple[Path, ...], as_json: bool) -> None:
     Exit code 78 if the configuration is wrong, 1 if a handler is.
     """
     from jobhost.errors import ConfigurationError
+    from jobhost.hooks import configured_hooks
 
     report = _Report()
     try:
         config = _config(store, bundles, report)
+        configured_hooks(config)
         catalogue = asyncio.run(_catalogue(config))
     except ConfigurationError as error:
         report.wrong += _mistakes(error)

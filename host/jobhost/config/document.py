@@ -38,6 +38,13 @@ def _uid_range(value: object) -> list[int]:
     return [units.whole(1)(uid) for uid in value]
 
 
+def _hook(value: object) -> str:
+    module, colon, attribute = units.name(value).partition(":")
+    if not colon or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
+        raise ValueError(f'{value!r} is no import path: write "package.module:NAME"')
+    return units.name(value)
+
+
 @table
 class Document(Table):
     """The keys of the file. `shutdown_timeout` in milliseconds."""
@@ -53,6 +60,7 @@ class Document(Table):
     schedules: dict[str, ScheduleTable] = key(NamedTables(ScheduleTable), factory=dict)
     flows: Flows = key(Flows, factory=Flows)
     state: State = key(State, factory=State)
+    hooks: list[str] = key(ListOf(_hook), factory=list)
     routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)
     uid_range: list[int] | None = key(_uid_range, default=None)
 

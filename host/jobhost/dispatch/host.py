@@ -17,7 +17,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from jobhost_runtimes.deadlines import Deadlines
@@ -31,6 +31,7 @@ from ..catalogue import Catalogue, Entry
 from ..config.document import Config
 from ..config.queues import queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
+from ..hooks import Hook, configured_hooks, function_hook, hook_of
 from ..levels import hold
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
@@ -39,6 +40,7 @@ from ..registered import checked
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
+from .hooks import Hooks
 from .housekeeping import keep_house
 from .journal import Journal
 from .live import Live
@@ -51,6 +53,7 @@ from .services import HostServices
 from .settler import Settler
 from .strategies import Strategy
 
+HookFunction = TypeVar("HookFunction", bound=Callable[..., Any])
 HEARTBEAT = 30.0
 """Seconds between heartbeats."""
 CLAIMING = 1.0
@@ -92,6 +95,8 @@ class Host:
         self._only = list(queues) if queues else None
         self._burst = Burst(self) if burst else None
         self._on_run_log = on_run_log
+        self.hooks: Hooks | None = None
+        """None where there are none: then they cost nothing."""
         self.bundles = Bundles(self)
         self.required = Required(self)
         self.workers: dict[str, QueueWorker] = {}
@@ -129,6 +134,40 @@ class Host:
         """Let `backoff = { type = NAME }` wait as `strategy(attempts_made, error, job)` says, in milliseconds."""
         self.strategies[name] = strategy
 
+    def hook(self, hook: Any) -> Any:
+        """Tell an object, or an object that is made of a class, what becomes of jobs; gives it back. See jobhost.hooks.
+
+        Raises ConfigurationError if it has none of the methods `before`, `on_started`, `after`, `on_completed`, `on_failed`,
+        `on_retried`.
+        """
+        self._add_hook(hook_of(hook))
+        return hook
+
+    def on_started(self, function: HookFunction) -> HookFunction:
+        """Call `function` with a JobEvent when a run begins; gives it back, so that it can decorate. It may be asynchronous."""
+        self._add_hook(function_hook("started", function))
+        return function
+
+    def on_completed(self, function: HookFunction) -> HookFunction:
+        """As `on_started`, once a job's result is stored."""
+        self._add_hook(function_hook("completed", function))
+        return function
+
+    def on_failed(self, function: HookFunction) -> HookFunction:
+        """As `on_started`, once a job has failed for good."""
+        self._add_hook(function_hook("failed", function))
+        return function
+
+    def on_retried(self, function: HookFunction) -> HookFunction:
+        """As `on_started`, once an attempt has failed after which the job comes back."""
+        self._add_hook(function_hook("retried", function))
+        return function
+
+    def _add_hook(self, hook: Hook) -> None:
+        if self.hooks is None:
+            self.hooks = Hooks(self)
+        self.hooks.add(hook)
+
     # Start --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -144,8 +183,17 @@ class Host:
             await self.stop(now=True)
             raise
 
+    async def _start_hooks(self) -> None:
+        """Those of the file, and those from code, if there are any."""
+        configured = configured_hooks(self.config)
+        if configured and self.hooks is None:
+            self.hooks = Hooks(self)
+        if self.hooks is not None:
+            await self.hooks.start(configured)
+
     async def _start(self) -> None:
         specs = bundle_specs(self.config)
+        await self._start_hooks()
         self.backend = self._given_backend or open_backend(
             self.config.queue_url, self.config.base_dir, self.config.prefix
         )
@@ -188,7 +236,7 @@ class Host:
         self.all_loaded = True
         self.publisher.publish()
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
-        self._poke_all()
+        self.poke_all()
 
     def took_in(self, entries: Sequence[Entry]) -> None:
         """Handlers were loaded: serve the queues they name, and tell producers where each is served."""
@@ -199,7 +247,7 @@ class Host:
             PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
         ]
         self.publisher.publish(handlers)
-        self._poke_all()
+        self.poke_all()
 
     # Queues -------------------------------------------------------------------------------------------------------
 
@@ -244,7 +292,8 @@ class Host:
             if worker.hungry:
                 worker.poke()
 
-    def _poke_all(self) -> None:
+    def poke_all(self) -> None:
+        """Something that concerns every queue has changed."""
         for worker in self.workers.values():
             worker.poke()
 
@@ -309,7 +358,7 @@ class Host:
                 continue
             self._trouble = False
             self.log.info("backend.available")
-            self._poke_all()
+            self.poke_all()
 
     def _child_log(self, bundle: str, pid: int, line: Line, candidates: Sequence[Live]) -> None:
         """A line that no single run can be given: kept in the host's log, with those who may have written it."""
@@ -437,9 +486,13 @@ class Host:
                     await self.claiming.acquire()
         if not now:
             await self._drain()
+        if self.hooks is not None:
+            self.hooks.hand_back()
         await self.bundles.stop(now)
         self.held.hand_back()
         await self._finish_writing()
+        if self.hooks is not None:
+            await self.hooks.close(now)
         await self._close()
 
     async def _drain(self) -> None:
@@ -464,6 +517,8 @@ class Host:
 
     async def _close(self) -> None:
         cgroups.remove_spares()
+        if self.hooks is not None:
+            self.hooks.end()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
