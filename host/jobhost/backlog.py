@@ -19,7 +19,9 @@ from .queues.seam import Backend
 
 WAITING: tuple[State, ...] = ("waiting", "prioritized", "delayed")
 PAGE = 500
-"""Jobs that are read, and checked, together."""
+"""Jobs that are read, and checked, together at first."""
+MOST_OF_A_PAGE, BYTES_OF_A_PAGE = 10_000, 32 * 1024 * 1024
+"""Then as many as these allow: on Redis each page costs as much as the whole line of ids."""
 AT_ONCE = 32
 """Checks of a page that are under way; a child works them one after the other."""
 MOST_SHOWN = 5
@@ -80,9 +82,12 @@ async def check_backlog(
     found = Backlog()
     total = sum(info.counts[state] for info in await backend.queues() for state in WAITING)
     cursor: str | None = None
+    size = 0
     while limit is None or found.looked < limit:
-        most = PAGE if limit is None else min(PAGE, limit - found.looked)
+        page = _page(found.looked, size)
+        most = page if limit is None else min(page, limit - found.looked)
         jobs, cursor = await backend.jobs(None, WAITING, most, cursor)
+        size += sum(len(job.data) for job in jobs)
         await _check(jobs, catalogue, found)
         if progress is not None:
             progress(100 * found.looked / max(1, min(total, limit or total)))
@@ -90,6 +95,13 @@ async def check_backlog(
             return found
     found.complete = False
     return found
+
+
+def _page(looked: int, size: int) -> int:
+    """How many jobs to read next, from how many bytes those so far had."""
+    if not looked:
+        return PAGE
+    return max(1, min(MOST_OF_A_PAGE, BYTES_OF_A_PAGE * looked // max(size, 1)))
 
 
 async def _check(jobs: list[Job], catalogue: Catalogue, found: Backlog) -> None:

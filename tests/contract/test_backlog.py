@@ -65,7 +65,8 @@ async def test_what_is_fine_is_fine(backend: Backend) -> None:
 
 async def test_a_backlog_of_many_pages_and_a_limit(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """G4: it pages through, and looks at the newest where there is a limit."""
-    monkeypatch.setattr(backlog, "PAGE", 7)
+    monkeypatch.setattr(backlog, "PAGE", 3)
+    monkeypatch.setattr(backlog, "BYTES_OF_A_PAGE", 7 * len(BAD))
     old = await fill(backend, 20, BAD)
     new = await fill(backend, 10, BAD)
     config = Config.model_validate({"bundles": [RUNTIMES["in-process"]]})
