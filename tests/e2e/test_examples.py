@@ -130,3 +130,16 @@ def test_the_nightly_report_has_its_time_and_can_be_made_now(example: Path) -> N
     assert re.search(r"nightly-report: 0 2 \* \* \* Europe/Berlin, next \d{4}-\d\d-\d\d 0[23]:00 CES?T", told)
     assert re.search(r"one now, besides: \{'day': '\w+day', 'orders': [345], 'total': \d+, 'currency': 'EUR'\}", told)
     assert len(list((example / ".jobhost" / "reports").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("example", ["status_table"], indirect=True)
+def test_the_status_of_jobs_in_a_table_of_ones_own(example: Path) -> None:
+    """D6: hooks write to SQLite; one of them refuses a run. M2, G4: middleware and schemas beside them."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert re.findall(r"^(\w+) +(\w+) +attempt (\d)  (.*)$", told, re.MULTILINE) == [
+        ("Ada", "done", "1", '{"parcels": 3}'),
+        ("Grace", "done", "2", '{"parcels": 1}'),
+        ("Alan", "failed", "1", "InvalidJobDataError: items: must be bigger than or equal to 1"),
+        ("Mallory", "failed", "1", "UnrecoverableError: Mallory gets nothing"),
+    ]
+    assert "0 jobs that wait" in output(run(example, sys.executable, "-m", "jobhost", "check", "--backlog"), example)
