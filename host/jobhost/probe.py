@@ -35,9 +35,9 @@ OnLog = Callable[[Line], None]
 OnProgress = Callable[[bytes], None]
 
 
-async def collect(config: Config, published: Collection[str] = ()) -> Catalogue:
+async def collect(config: Config, published: Collection[str] | None = None) -> Catalogue:
     """Start each bundle once, ask what it holds, and stop it. What can't be started is a problem of the catalogue, and so is a
-    handler that requires one that is neither here nor `published`."""
+    handler that requires one that is neither here nor `published`; None: what handlers require is not looked at."""
     async with Loaded(config, published) as loaded:
         return loaded.catalogue
 
@@ -49,7 +49,7 @@ async def run_once(
 
     State lives as long as the run. `on_log` and `on_progress` are called as things happen.
     """
-    async with Loaded(config, None, on_log, on_progress) as loaded:
+    async with Loaded(config, on_log=on_log, on_progress=on_progress) as loaded:
         entry = loaded.catalogue.find(name, "default")
         if entry is None:
             raise UnknownJobTypeError(name, loaded.catalogue.names())
@@ -59,13 +59,13 @@ async def run_once(
 class Loaded:
     """All bundles of a configuration, started, over a backend in memory.
 
-    `published`: names of handlers that hosts have published; None: what handlers require is not looked at.
+    `published`: as in `collect`.
     """
 
     def __init__(
         self,
         config: Config,
-        published: Collection[str] | None = (),
+        published: Collection[str] | None = None,
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:

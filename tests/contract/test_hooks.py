@@ -156,6 +156,37 @@ async def test_what_hooks_raise_is_logged_and_changes_nothing(store: Backend) ->
         ]
 
 
+async def test_a_job_that_is_cancelled_instead_of_retried_is_told_as_failed(store: Backend) -> None:
+    """D6: where a cancel and a failed attempt meet, the backend decides, and hooks hear what is so."""
+    hook, gate = Everything(), threading.Event()
+
+    def fails(job: Any, ctx: Any) -> None:
+        gate.wait(PATIENCE)
+        raise ValueError("no luck")
+
+    async with serving(store, {"fails": fails}, queues=FAST, prepare=with_hooks(hook)) as host:
+        host.host.workers["default"].cancel = lambda job_id: None  # type: ignore[method-assign]  # it comes too late
+        id = await host.add("fails", attempts=3)
+        await host.until(id, lambda job: job.state == "active")
+        assert await store.cancel("default", id) == "requested"
+        gate.set()
+        assert error_of(await host.done(id))["type"] == "CancelledError"
+        await until(lambda: "failed" in hook.kinds(id))
+        assert hook.kinds(id) == ["before", "started", "after", "failed"]
+        assert (hook.last("failed").error or {})["type"] == "CancelledError"
+
+
+async def test_the_first_hook_may_come_while_the_host_runs(store: Backend) -> None:
+    """D6: from then on it is told."""
+    async with serving(store, {"echo": echo}) as host:
+        await host.run("echo", 1)
+        hook = Everything()
+        host.host.hook(hook)
+        job = await host.run("echo", 2)
+        await until(lambda: "completed" in hook.kinds(job.id))
+        assert {event.data for event in hook.told} == {2}
+
+
 async def test_hooks_are_called_in_the_order_given() -> None:
     """D6: for each event, functions and objects, sync and async."""
     told: list[str] = []

@@ -76,7 +76,8 @@ async def test_a_listing_of_the_bundles_leaves_out_what_lacks_something(tmp_path
     (tmp_path / "c.py").write_text("config = {'requires': ['a', 'd']}\ndef handler(job): pass\n")
     (tmp_path / "d.py").write_text("def handler(job): pass\n")
     config = Config.model_validate({"bundles": [{"path": tmp_path}]})
-    catalogue = await collect(config)
+    assert (await collect(config)).names() == ["a", "c", "d"]
+    catalogue = await collect(config, published=())
     assert catalogue.names() == ["d"]
     told = {Path(problem.file).name: (problem.line, problem.error) for problem in catalogue.problems}
     assert told["a.py"][0] == 2

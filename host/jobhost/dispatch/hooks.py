@@ -62,6 +62,7 @@ class Hooks:
         """Runs that wait for `before`, by token."""
         self._coming_back: dict[tuple[str, str], tuple[Job, Settlement]] = {}
         """Retries on their way to the backend: the job may be claimed again before the backend's answer is heard here."""
+        self._looks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self.behind = False
         """The host is to claim nothing."""
@@ -84,11 +85,17 @@ class Hooks:
 
     async def start(self, configured: Sequence[Hook] = ()) -> None:
         """Make the hooks, those of the file in front. Raises ConfigurationError where one can't be made."""
-        self._loop = asyncio.get_running_loop()
+        self.open()
+        self._running = False  # those that are there now are made below, and waited for
         later, self._threads = [thread.hook for thread in self._threads], []
         for hook in (*configured, *later):
             self.add(hook)
+        self._running = True
         await asyncio.gather(*(self._made(thread) for thread in self._threads))
+
+    def open(self) -> None:
+        """Hooks that are added from now on are made at once."""
+        self._loop = asyncio.get_running_loop()
         self._running = True
         self._host.spawn(self._watch())
 
@@ -107,6 +114,8 @@ class Hooks:
     async def close(self, now: bool = False) -> None:
         """Let the hooks have what is left, within the patience; what they do not get is counted in the log."""
         if self._running:
+            if self._looks:
+                await asyncio.wait(self._looks, timeout=CLOSING)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0 if now else PATIENCE):
                     while self._waiting:
@@ -190,18 +199,46 @@ class Hooks:
 
     def settling(self, job: Job, decided: Settlement) -> None:
         """The end of a claim is on its way to the backend."""
-        if decided.error is not None and decided.to not in ENDS:
+        if self._may_be_cancelled(decided):
             self._coming_back[job.queue, job.id] = (job, decided)
 
     def settled(self, job: Job, decided: Settlement, held: bool) -> None:
         """The end of a claim is written, or was refused."""
-        if decided.error is not None and decided.to not in ENDS:
-            last = self._coming_back.get((job.queue, job.id))
-            if last is None or last[1] is not decided:
-                return  # told when the job was claimed again
-            del self._coming_back[job.queue, job.id]
-        if held:
+        if not self._may_be_cancelled(decided):
+            if held:
+                self._ended_for(job, decided)
+        elif held:
+            look = self._host.spawn(self._look(job, decided))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+        else:
+            self._took(job, decided)
+
+    def _may_be_cancelled(self, decided: Settlement) -> bool:
+        """Whether the job is to come back: where somebody asked for its cancel meanwhile the backend has ended it instead."""
+        return decided.to not in ENDS and not decided.released and not self._wanted.isdisjoint(("failed", "retried"))
+
+    async def _look(self, job: Job, decided: Settlement) -> None:
+        """Tell what has become of a job that was to come back."""
+        try:
+            found = await self._host.backend.get(job.queue, job.id)
+        except BackendUnavailableError as error:
+            self._host.backend_trouble(error)
+            found = None
+        if not self._took(job, decided):
+            return  # told when it was claimed again
+        if found is not None and found.state == "failed" and found.attempts_made <= job.attempts_made + 1:
+            self._ended_for(job, Settlement(decided.lease, "failed", error=found.error, flow=decided.flow))
+        else:
             self._ended_for(job, decided)
+
+    def _took(self, job: Job, decided: Settlement) -> bool:
+        """Take a job from those that are coming back; False if that was done."""
+        last = self._coming_back.get((job.queue, job.id))
+        if last is None or last[1] is not decided:
+            return False
+        del self._coming_back[job.queue, job.id]
+        return True
 
     def _ended_for(self, job: Job, decided: Settlement) -> None:
         kind = ENDS.get(decided.to) or ("retried" if decided.error is not None else None)

@@ -166,6 +166,8 @@ class Host:
     def _add_hook(self, hook: Hook) -> None:
         if self.hooks is None:
             self.hooks = Hooks(self)
+            if self.workers:
+                self.hooks.open()
         self.hooks.add(hook)
 
     # Start --------------------------------------------------------------------------------------------------------
