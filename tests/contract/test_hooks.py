@@ -252,7 +252,7 @@ async def test_a_run_that_waits_for_before_can_be_cancelled(store: Backend) -> N
             entered.set()
             gate.wait(PATIENCE)
 
-    queues = {"default": {"concurrency": 1}}
+    queues = {"default": {"concurrency": 1, "lease": "1s"}}
     async with serving(store, {"echo": echo}, queues=queues, prepare=with_hooks(Slow)) as host:
         first = await host.add("echo")
         await until(entered.is_set)
