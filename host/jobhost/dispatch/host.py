@@ -17,7 +17,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from jobhost_runtimes.deadlines import Deadlines
@@ -31,7 +31,6 @@ from ..catalogue import Catalogue, Entry
 from ..config.document import Config
 from ..config.queues import queue_settings
 from ..errors import BackendUnavailableError, ConfigurationError
-from ..hooks import Hook, configured_hooks, function_hook, hook_of
 from ..levels import hold
 from ..queues.job import HostInfo, Job, PublishedHandler, Settlement
 from ..queues.registry import open_backend
@@ -40,7 +39,7 @@ from ..registered import checked
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
-from .hooks import Hooks
+from .hooked import Hooked
 from .housekeeping import keep_house
 from .journal import Journal
 from .live import Live
@@ -53,7 +52,6 @@ from .services import HostServices
 from .settler import Settler
 from .strategies import Strategy
 
-HookFunction = TypeVar("HookFunction", bound=Callable[..., Any])
 HEARTBEAT = 30.0
 """Seconds between heartbeats."""
 CLAIMING = 1.0
@@ -62,7 +60,7 @@ WRITING = 5.0
 """Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
 
 
-class Host:
+class Host(Hooked):
     """Takes jobs from queues and runs them. One event loop, the caller's; `start` once, `stop` any time and twice.
 
     `config`: see jobhost.config. `backend`: instead of the one `config.queue_url` names. `queues`: serve only these. `burst`: `wait`
@@ -95,8 +93,6 @@ class Host:
         self._only = list(queues) if queues else None
         self._burst = Burst(self) if burst else None
         self._on_run_log = on_run_log
-        self.hooks: Hooks | None = None
-        """None where there are none: then they cost nothing."""
         self.bundles = Bundles(self)
         self.required = Required(self)
         self.workers: dict[str, QueueWorker] = {}
@@ -134,42 +130,6 @@ class Host:
         """Let `backoff = { type = NAME }` wait as `strategy(attempts_made, error, job)` says, in milliseconds."""
         self.strategies[name] = strategy
 
-    def hook(self, hook: Any) -> Any:
-        """Tell an object, or an object that is made of a class, what becomes of jobs; gives it back. See jobhost.hooks.
-
-        Raises ConfigurationError if it has none of the methods `before`, `on_started`, `after`, `on_completed`, `on_failed`,
-        `on_retried`.
-        """
-        self._add_hook(hook_of(hook))
-        return hook
-
-    def on_started(self, function: HookFunction) -> HookFunction:
-        """Call `function` with a JobEvent when a run begins; gives it back, so that it can decorate. It may be asynchronous."""
-        self._add_hook(function_hook("started", function))
-        return function
-
-    def on_completed(self, function: HookFunction) -> HookFunction:
-        """As `on_started`, once a job's result is stored."""
-        self._add_hook(function_hook("completed", function))
-        return function
-
-    def on_failed(self, function: HookFunction) -> HookFunction:
-        """As `on_started`, once a job has failed for good."""
-        self._add_hook(function_hook("failed", function))
-        return function
-
-    def on_retried(self, function: HookFunction) -> HookFunction:
-        """As `on_started`, once an attempt has failed after which the job comes back."""
-        self._add_hook(function_hook("retried", function))
-        return function
-
-    def _add_hook(self, hook: Hook) -> None:
-        if self.hooks is None:
-            self.hooks = Hooks(self)
-            if self.workers:
-                self.hooks.open()
-        self.hooks.add(hook)
-
     # Start --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -185,17 +145,9 @@ class Host:
             await self.stop(now=True)
             raise
 
-    async def _start_hooks(self) -> None:
-        """Those of the file, and those from code, if there are any."""
-        configured = configured_hooks(self.config)
-        if configured and self.hooks is None:
-            self.hooks = Hooks(self)
-        if self.hooks is not None:
-            await self.hooks.start(configured)
-
     async def _start(self) -> None:
         specs = bundle_specs(self.config)
-        await self._start_hooks()
+        await self.start_hooks(self.config)
         self.backend = self._given_backend or open_backend(
             self.config.queue_url, self.config.base_dir, self.config.prefix
         )
