@@ -196,6 +196,9 @@ async def test_hooks_are_called_in_the_order_given() -> None:
             await asyncio.sleep(0.001)
             told.append(f"async {job.data}")
 
+        async def close(self) -> None:
+            told.append("closed")
+
     def prepare(host: Host) -> None:
         host.hook(Async)
         host.on_completed(lambda job: told.append(f"function {job.data}"))
@@ -208,6 +211,7 @@ async def test_hooks_are_called_in_the_order_given() -> None:
         for number in range(5):
             mine = [line for line in told if line.endswith(f" {number}")]
             assert mine == [f"async {number}", f"function {number}", f"late {number}"]
+    assert told[-1] == "closed"
 
 
 async def test_before_may_refuse_a_run(store: Backend) -> None:

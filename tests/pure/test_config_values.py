@@ -76,6 +76,8 @@ WRONG = [
     ("handlers.h.result.const = 2026-01-31", "handlers.h.result: holds a date, which is no JSON value"),
     ("handlers.h.result.maximum = inf", "handlers.h.result: holds inf, which is no JSON value"),
     (f"handlers.h.input = {'{ not = ' * 70}true{' }' * 70}", "handlers.h.input: nests over 64 deep"),
+    ('hooks = ["mirror"]', """hooks[0]: 'mirror' is no import path: write "package.module:NAME\""""),
+    ('hooks = "a.b:C"', "hooks: should be a list, not 'a.b:C'"),
     ("handlers.h.version = 1", "handlers.h.version: should be a text, not 1"),
 ]
 

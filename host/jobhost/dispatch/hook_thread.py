@@ -97,7 +97,8 @@ class HookThread:
         while (told := self._take()) is not None:
             self._handle(told)
         try:
-            close()
+            if inspect.isawaitable(given := close()):
+                self._wait_for(given)
         except Exception as error:  # noqa: BLE001 - the user's code
             self._say(
                 "error", "hook.failed", hook=self.hook.name, kind="close", error=f"{type(error).__name__}: {error}"

@@ -17,7 +17,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobhost_runtimes.run import Ending, Outcome, Run, host_error
@@ -28,6 +27,7 @@ from ..hooks import Hook, JobEvent, Kind
 from ..listings import value
 from ..queues.job import Job, Settlement
 from .hook_thread import LIMIT, HookThread, Told
+from .job_events import event_of, now_ms, size_of, was_run
 from .live import Live
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Hooks:
             self._done(told, None)
             self._soon(lambda: self._answered(live, run, submit, refusal))
 
-        self._tell("before", lambda: self._event("before", live.job, True), len(live.job.data), answered)
+        self._tell("before", lambda: event_of(self._host.id, "before", live.job, True), len(live.job.data), answered)
 
     def _answered(self, live: Live, run: Run, submit: Callable[[Run], None], refusal: Exception | None) -> None:
         self._host.asked -= 1
@@ -171,7 +171,7 @@ class Hooks:
 
     def _started(self, live: Live) -> None:
         if "started" in self._wanted:
-            self._tell("started", lambda: self._event("started", live.job, True), len(live.job.data))
+            self._tell("started", lambda: event_of(self._host.id, "started", live.job, True), len(live.job.data))
 
     def stop(self, run: Run, reason: str) -> bool:
         """End a run that waits for `before`; False if it doesn't."""
@@ -189,13 +189,13 @@ class Hooks:
         """A run is over; what becomes of its job is not decided yet."""
         if "after" not in self._wanted:
             return
-        now = _now()
+        now = now_ms()
 
         def make() -> JobEvent:
             told = {"result": value(outcome.result), "error": outcome.error, "outcome": outcome.ending.value}
-            return self._event("after", live.job, True, now, **told)
+            return event_of(self._host.id, "after", live.job, True, now, **told)
 
-        self._tell("after", make, _size(live.job, outcome.result))
+        self._tell("after", make, size_of(live.job, outcome.result))
 
     def settling(self, job: Job, decided: Settlement) -> None:
         """The end of a claim is on its way to the backend."""
@@ -244,15 +244,15 @@ class Hooks:
         kind = ENDS.get(decided.to) or ("retried" if decided.error is not None else None)
         if kind is None or kind not in self._wanted:
             return
-        now = _now()
+        now = now_ms()
 
         def make() -> JobEvent:
             error = value(decided.error)
             flow = {} if decided.flow is None else {"flow_id": decided.flow.id, "flow_name": decided.flow.name}
             told = {"result": value(decided.result), "error": error, "delay_ms": decided.delay_ms, **flow}
-            return self._event(kind, job, _was_run(error), now, **told)
+            return event_of(self._host.id, kind, job, was_run(error), now, **told)
 
-        self._tell(kind, make, _size(job, decided.result))
+        self._tell(kind, make, size_of(job, decided.result))
 
     async def stalled(self, queue: str, ids: Sequence[str]) -> None:
         """Jobs whose hosts died have failed."""
@@ -266,12 +266,12 @@ class Hooks:
                 job = None
             if job is None:  # pruned at once, or out of reach: its end is told all the same
                 error_text = b'{"type":"StalledError","message":"its hosts died","stack":"","origin":"host"}'
-                job = Job(id, queue, "", b"null", "failed", 0, _now(), error=error_text)
+                job = Job(id, queue, "", b"null", "failed", 0, now_ms(), error=error_text)
             self._tell("failed", self._stalled_event(job), len(job.data))
 
     def _stalled_event(self, job: Job) -> Callable[[], JobEvent]:
-        now = job.finished_at or _now()
-        return lambda: self._event("failed", job, False, now, error=value(job.error))
+        now = job.finished_at or now_ms()
+        return lambda: event_of(self._host.id, "failed", job, False, now, error=value(job.error))
 
     # Telling ------------------------------------------------------------------------------------------------------
 
@@ -317,43 +317,6 @@ class Hooks:
     def _say(self, level: str, event: str, **fields: Any) -> None:
         self._soon(lambda: getattr(self._host.log, level)(event, **fields))
 
-    def _event(self, kind: Kind, job: Job, ran: bool, now: int | None = None, **told: Any) -> JobEvent:
-        whole: dict[str, Any] = {"flow_id": job.flow_id, "flow_name": job.flow_name, **told}
-        return JobEvent(
-            kind,
-            job.id,
-            job.queue,
-            job.name,
-            job.attempts_made + 1 if ran else 0,
-            value(job.data),
-            value(job.metadata),
-            _time(job.created_at),
-            _time(job.started_at) if ran and job.started_at is not None else None,
-            None if now is None else _time(now),
-            host=self._host.id,
-            **whole,
-        )
-
-
-def _was_run(error: Any) -> bool:
-    """Whether a job ended by a run: no handler was there for one of an unknown name."""
-    return not (isinstance(error, dict) and (error.get("origin"), error.get("type")) == ("host", "UnknownJobTypeError"))
-
 
 def _delay(refusal: Exception) -> int | bool:
     return refusal.delay_ms if isinstance(refusal, RetryLater) else False
-
-
-def _size(job: Job, result: bytes | None) -> int:
-    return len(job.data) + len(result or b"")
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
-
-
-def _time(ms: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # a producer of BullMQ may say any number
-        return datetime.max.replace(tzinfo=UTC)
