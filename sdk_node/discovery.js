@@ -3,9 +3,11 @@
 
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
+const { contractOf } = require("./contract.js");
 const { recognise } = require("./forms.js");
 const { encodeJson } = require("./json_values.js");
 const { Loader } = require("./loading.js");
+const { wrapped } = require("./middleware.js");
 const { clip } = require("./text.js");
 
 /** A problem is one line that people read. */
@@ -19,7 +21,7 @@ const MAX_PROBLEM = 2000;
  * @property {Function} run
  * @property {boolean} lenient
  * @property {boolean} wantsSignal it may look at a third argument
- * @property {import("./input.js").InputSchema | null} input
+ * @property {import("./contract.js").Contract} contract the checks of its values
  * @property {object} listing its entry in the answer to `initialize`
  */
 
@@ -33,9 +35,15 @@ class Bundle {
   /** @type {Function[]} */
   teardowns = [];
 
-  /** @param {string} root absolute */
-  constructor(root) {
+  #schemas;
+
+  /**
+   * @param {string} root absolute
+   * @param {object} schemas what the host's file says of the values of handlers, by name; "" stands for those without an entry
+   */
+  constructor(root, schemas) {
     this.root = root;
+    this.#schemas = schemas;
   }
 
   /** The handler that serves a job of this name. */
@@ -48,7 +56,7 @@ class Bundle {
     const { handlers, setup, teardown } = recognise(exported);
     for (const found of handlers) {
       try {
-        this.#register(describe(found, file, this.root));
+        this.#register(describe(found, file, this.root, this.#schemas));
       } catch (error) {
         this.report(file, error);
       }
@@ -74,10 +82,11 @@ class Bundle {
 /**
  * @param {string} root absolute path of the bundle
  * @param {string[]} files relative to it
+ * @param {object} schemas see Bundle
  * @returns {Promise<Bundle>}
  */
-async function discover(root, files) {
-  const bundle = new Bundle(root);
+async function discover(root, files, schemas = {}) {
+  const bundle = new Bundle(root, schemas);
   const loader = new Loader(root);
   for (const file of files) {
     try {
@@ -90,23 +99,26 @@ async function discover(root, files) {
 }
 
 /** @returns {Handler} */
-function describe(found, file, root) {
+function describe(found, file, root, schemas) {
   const name = found.settings.name ?? path.parse(file).name;
   if (typeof name !== "string" || name === "") throw new TypeError("the name of a handler must be a string that is not empty");
   const line = lineIn(found.definedAt, path.join(root, file));
-  const { input: schema, ...settings } = found.settings;
-  const input = inputOf(schema);
-  const listing = { ...settings, name, file, line, kind: "async", input: input === null ? undefined : true };
+  const { middleware, ...settings } = found.settings;
+  const contract = overruled(contractOf(settings), schemas, name);
+  const listing = { ...settings, ...contract.told(settings.flow), name, file, line, kind: "async" };
   encodeJson(listing, `handler "${name}"`);
   const { run, lenient, signature = run } = found;
-  return { name, file, line, run, lenient, wantsSignal: wantsSignal(signature), input, listing };
+  return { name, file, line, run: wrapped(run, middleware), lenient, wantsSignal: wantsSignal(signature), contract, listing };
 }
 
-function inputOf(schema) {
-  if (schema === undefined || schema === null) return null;
-  if (typeof schema !== "object") throw new TypeError("`input` must be a JSON Schema");
-  const { InputSchema } = require("./input.js");
-  return new InputSchema(schema);
+function overruled(contract, schemas, name) {
+  const said = Object.hasOwn(schemas, name) ? schemas[name] : schemas[""];
+  if (said === undefined) return contract;
+  try {
+    return contract.overruled(said);
+  } catch (error) {
+    throw new TypeError(`[handlers."${name}"] of the host's file: ${error.message}`);
+  }
 }
 
 /**

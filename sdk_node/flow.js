@@ -1,6 +1,7 @@
 "use strict";
 /** `ctx.flow`: the emits that start the next steps. */
 
+const { checkOutput } = require("./contract.js");
 const { encodeJson } = require("./json_values.js");
 
 class Flow {
@@ -19,7 +20,8 @@ class Flow {
    */
   async emit(trigger, payload = null, options = {}) {
     if (typeof trigger !== "string" || !trigger.isWellFormed()) throw new TypeError("flow.emit: the trigger must be a string");
-    await this.#call("ctx.flow.emit", trigger, payload, options);
+    const schema = this.#port.handler?.contract.payloads?.get(trigger);
+    await this.#call("ctx.flow.emit", trigger, payload, options, schema);
   }
 
   /**
@@ -31,8 +33,9 @@ class Flow {
     return (await this.#call("ctx.flow.start", name, data, options)).flow_id;
   }
 
-  async #call(method, trigger, payload, { key = null, immediate = false }) {
+  async #call(method, trigger, payload, { key = null, immediate = false }, schema = null) {
     const json = encodeJson(payload, "payload", this.#port.lenient);
+    checkOutput(schema, json, `the payload of "${trigger}"`, "payload");
     const answer = await this.#port.call(method, {
       trigger,
       payload: json,

@@ -30,6 +30,10 @@ export interface HandlerSettings {
   author?: string;
   /** `job.data` must satisfy it; if not, the job fails with InvalidJobDataError and is not retried. */
   input?: JsonSchema;
+  /** What it returns must satisfy it; if not, the job fails with InvalidJobDataError and is not retried. */
+  result?: JsonSchema;
+  /** Functions around it, the first the outermost. */
+  middleware?: Middleware[];
   flow?: FlowSettings;
   /** Which errors are retried; see `[handlers."NAME"]` of jobhost.toml. */
   /** By the class of an error, one it derives from, its `code`, or `*`. */
@@ -66,8 +70,8 @@ export interface FlowSettings {
   step?: string;
   /** Triggers that start this step; none: it starts with the flow. */
   subscribes?: string[];
-  /** Triggers it may emit. */
-  emits?: string[];
+  /** Triggers it may emit; as an object, each with the schema that its payloads must satisfy, or null. */
+  emits?: string[] | { [trigger: string]: JsonSchema | null };
   /** "all": wait for every trigger it subscribes to, and get their payloads keyed by trigger. */
   join?: "each" | "all";
   /** Whether the flow has failed when this step has; "fail" if not given. */
@@ -172,7 +176,8 @@ export interface Flow {
   /**
    * Gives every handler that subscribes to `trigger` one job with `payload`, when this run succeeds.
    * `key` tells two emits of one trigger apart over attempts; without it their order does. `immediate` sends at once,
-   * whatever becomes of the run. Throws FlowError at a trigger outside of the handler's `emits`.
+   * whatever becomes of the run. Throws FlowError at a trigger outside of the handler's `emits`, InvalidJobDataError at a
+   * payload that its schema there refuses.
    */
   emit(trigger: string, payload?: unknown, options?: { key?: string | null; immediate?: boolean }): Promise<void>;
   /**
@@ -234,6 +239,9 @@ export type HandlerFunction<Data = any, Result = unknown> = (
   ctx: Context<Data>,
   signal: AbortSignal,
 ) => Result | Promise<Result>;
+
+/** Stands around a handler: calls `next` for its result, and gives what it makes of it. */
+export type Middleware<Data = any> = (job: Job<Data>, ctx: Context<Data>, next: () => Promise<any>) => unknown;
 
 export interface DefinedHandler<Data = any, Result = unknown> {
   readonly settings: Readonly<HandlerSettings>;

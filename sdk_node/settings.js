@@ -12,6 +12,8 @@ const SETTINGS = [
   "version",
   "author",
   "input",
+  "result",
+  "middleware",
   "flow",
   "retry",
   "breaker",

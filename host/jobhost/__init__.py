@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnknownJobTypeError,
         UnrecoverableError,
     )
+    from .hooks import JobEvent
     from .registry import Registry
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Host",
     "InvalidJobDataError",
     "JobActiveError",
+    "JobEvent",
     "JobFailedError",
     "JobNotFoundError",
     "JobhostError",
@@ -57,7 +59,7 @@ __all__ = [
     "UnrecoverableError",
 ]
 
-_HOMES = {"Client": "client", "Host": "dispatch.host", "Registry": "registry"}
+_HOMES = {"Client": "client", "Host": "dispatch.host", "JobEvent": "hooks", "Registry": "registry"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobhost_runtimes.threads import Threads
 
 from .config.bundles import Bundle
 from .config.document import Config
+from .config.handlers import schemas_of
 from .errors import ConfigurationError
 
 PROCESSES, OPEN_FILES, DISK = 32, 256, 64 * 1024 * 1024
@@ -25,14 +27,14 @@ Trouble = Callable[[BundleSpec, ChildStartError | None], None]
 
 def bundle_specs(config: Config) -> list[tuple[Bundle, BundleSpec]]:
     """What to run, one spec for each bundle and language in it. Raises ConfigurationError where a folder is missing."""
-    return [(bundle, spec) for bundle in config.bundles for spec in _specs(bundle, _users(config.uid_range))]
+    return [(bundle, spec) for bundle in config.bundles for spec in _specs(bundle, config)]
 
 
 def _users(given: list[int] | None) -> tuple[int, int] | None:
     return None if given is None else (given[0], given[1])
 
 
-def _specs(bundle: Bundle, uid_range: tuple[int, int] | None) -> list[BundleSpec]:
+def _specs(bundle: Bundle, config: Config) -> list[BundleSpec]:
     root = _root(bundle)
     by_language = bundle_files(root)
     if bundle.language is not None:
@@ -54,10 +56,16 @@ def _specs(bundle: Bundle, uid_range: tuple[int, int] | None) -> list[BundleSpec
             start_timeout=bundle.start_timeout / 1000,
             read=tuple(bundle.read),
             write=tuple(bundle.write),
-            uid_range=uid_range,
+            uid_range=_users(config.uid_range),
+            schemas=_schemas(bundle, config),
         )
         for language, files in by_language.items()
     ]
+
+
+def _schemas(bundle: Bundle, config: Config) -> bytes:
+    found = schemas_of(config, bundle.job == "*")
+    return json.dumps(found).encode() if found else b""
 
 
 def _limits(bundle: Bundle) -> LimitSpec:

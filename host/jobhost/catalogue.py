@@ -69,10 +69,23 @@ class Entry:
             "breaker": self.breaker,
             "key": self.settings.key,
             "kind": self.kind,
-            "flow": self.settings.flow.model_dump() if self.settings.flow else None,
+            "flow": self.settings.flow.listing() if self.settings.flow else None,
             "timeout_ms": self.settings.timeout,
             "concurrency": self.settings.concurrency,
             "attempts": self.settings.attempts,
+            "requires": self.settings.requires or [],
+        }
+
+    def schemas(self) -> dict[str, Any]:
+        """The schemas of its values, as `handlers --json` shows them: null where nothing is declared, true where there is no JSON
+        Schema of what is. They are not published: they may be large, and whoever enqueues would read all of them."""
+        flow = self.settings.flow
+        return {
+            "input": self.settings.input,
+            "result": self.settings.result,
+            "emits": {}
+            if flow is None
+            else {trigger: each for trigger, each in flow.emits.items() if each is not None},
         }
 
 

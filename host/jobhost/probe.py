@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -29,14 +29,16 @@ from .queues.admission import Admission
 from .queues.flows import new_flow_id
 from .queues.job import Job, Lease, NewJob
 from .queues.memory import MemoryBackend
+from .requires import problems_of, split
 
 OnLog = Callable[[Line], None]
 OnProgress = Callable[[bytes], None]
 
 
-async def collect(config: Config) -> Catalogue:
-    """Start each bundle once, ask what it holds, and stop it. What can't be started is a problem of the catalogue."""
-    async with _Loaded(config) as loaded:
+async def collect(config: Config, published: Collection[str] | None = None) -> Catalogue:
+    """Start each bundle once, ask what it holds, and stop it. What can't be started is a problem of the catalogue, and so is a
+    handler that requires one that is neither here nor `published`; None: what handlers require is not looked at."""
+    async with Loaded(config, published) as loaded:
         return loaded.catalogue
 
 
@@ -47,24 +49,34 @@ async def run_once(
 
     State lives as long as the run. `on_log` and `on_progress` are called as things happen.
     """
-    async with _Loaded(config, on_log, on_progress) as loaded:
+    async with Loaded(config, on_log=on_log, on_progress=on_progress) as loaded:
         entry = loaded.catalogue.find(name, "default")
         if entry is None:
             raise UnknownJobTypeError(name, loaded.catalogue.names())
         return await loaded.run(entry, name, data)
 
 
-class _Loaded:
-    """All bundles of a configuration, started, over a backend in memory."""
+class Loaded:
+    """All bundles of a configuration, started, over a backend in memory.
 
-    def __init__(self, config: Config, on_log: OnLog | None = None, on_progress: OnProgress | None = None) -> None:
+    `published`: as in `collect`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        published: Collection[str] | None = None,
+        on_log: OnLog | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
         self._config = config
+        self._published = published
         self._on_log = on_log
         self._on_progress = on_progress
         self._runtimes: list[Runtime] = []
         self.catalogue = Catalogue()
 
-    async def __aenter__(self) -> _Loaded:
+    async def __aenter__(self) -> Loaded:
         self._backend = MemoryBackend()
         await self._backend.open()
         self._deadlines = Deadlines(asyncio.get_running_loop())
@@ -83,6 +95,7 @@ class _Loaded:
         await hold([spec for _, spec in specs], confined=True)
         self._runtimes = [make_runtime(spec, services, self._deadlines, None) for _, spec in specs]
         contents = await asyncio.gather(*(runtime.start() for runtime in self._runtimes), return_exceptions=True)
+        found: list[Entry] = []
         for (bundle, spec), runtime, held in zip(specs, self._runtimes, contents, strict=True):
             if isinstance(held, ChildStartError):
                 self.catalogue.problems.append(Problem(str(spec.root), None, str(held)))
@@ -90,9 +103,17 @@ class _Loaded:
                 raise held
             else:
                 entries, problems = entries_of(held, spec, bundle, self._config, runtime)
-                self.catalogue.add(entries)
+                found += entries
                 self.catalogue.problems += problems
+        self._take(found)
         return self
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        unmet: list[Entry] = []
+        if self._published is not None:
+            entries, unmet = split(entries, self._published)
+        self.catalogue.add(entries)
+        self.catalogue.problems += problems_of(unmet, {*self.catalogue.names(), *(self._published or ())})
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(runtime.stop() for runtime in self._runtimes))

@@ -14,7 +14,7 @@ from jobhost_runtimes.threads import Threads
 from .catalogue import Entry, entries_of
 from .config.bundles import Bundle
 from .config.document import Config
-from .config.handlers import declared_options
+from .config.handlers import declared_options, schemas_of
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ class Registered:
             )
         self._new[handler.name] = handler
 
-    def take(self, services: Services, deadlines: Deadlines, threads: Threads | None = None) -> Contents | None:
-        """Load what was put in; None if nothing was. `threads`: see Host."""
+    def take(
+        self, services: Services, deadlines: Deadlines, config: Config, threads: Threads | None = None
+    ) -> Contents | None:
+        """Load what was put in; None if nothing was. A handler whose schema in the file is wrong is a problem. `threads`: see Host."""
         if not self._new:
             return None
         # Imported here: a host without such handlers need not carry what runs them.
@@ -60,6 +62,7 @@ class Registered:
 
         loaded = Loaded()
         loaded.handlers, self._new = self._new, {}
+        loaded.overrule(schemas_of(config))
         if self.runtime is None:
             self.runtime = InProcess(self.spec, services, deadlines, threads=threads)
         return self.runtime.add(loaded)

@@ -66,6 +66,8 @@ class BundleSpec:
     """Paths beside the bundle that a confined child may read, or also write; absolute."""
     uid_range: tuple[int, int] | None = None
     """First and last user number for children, where the host is root."""
+    schemas: bytes = b""
+    """What the host's file says of the values of handlers, as the option `schemas` of PROTOCOL.md's `initialize`; empty: nothing."""
 
 
 @dataclass(slots=True)

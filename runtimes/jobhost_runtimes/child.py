@@ -28,7 +28,7 @@ from .ledger import Ledger
 from .memory import Growth
 from .process import Process
 from .receipts import frame_of
-from .reports import contents_of, raised
+from .reports import contents_of, problems_of, raised
 from .run import Ending, Outcome, Run, host_error, timeout_verdict
 from .services import Line, Services
 from .stderr import StderrReader
@@ -85,7 +85,7 @@ class Child:
         self._process: Process | None = None
         self._connection: Connection | None = None
         self._stderr = StderrReader(self._stderr_line)
-        self._asked: dict[str, asyncio.Future[Any]] = {}
+        self._asked: set[asyncio.Future[Any]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._death = Death()
         self._ledger = Ledger(self._stderr, bundle.language == "python")
@@ -133,12 +133,7 @@ class Child:
             {
                 "protocol": 1,
                 "bundle": {"root": str(root), "files": json.dumps(self.bundle.files).encode()},
-                "options": {
-                    "methods": json.dumps(list(self._services.methods)).encode(),
-                    "max_log_line": MAX_LOG_LINE,
-                    "log_rate": LOG_RATE,
-                    "log_burst": LOG_BURST,
-                },
+                "options": self._options(),
             },
         )
         contents = contents_of(answer)
@@ -151,17 +146,34 @@ class Child:
         self.ready_since = self.idle_since = time.monotonic()
         return contents
 
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "methods": json.dumps(list(self._services.methods)).encode(),
+            "max_log_line": MAX_LOG_LINE,
+            "log_rate": LOG_RATE,
+            "log_burst": LOG_BURST,
+        }
+        return {**options, "schemas": self.bundle.schemas} if self.bundle.schemas else options
+
+    async def validate(self, handler: str, data: bytes) -> list[dict[str, str]]:
+        """See `Runtime.validate`."""
+        try:
+            return problems_of(await self._ask("validate", {"handler": handler, "data": data}))
+        except ProtocolError as error:  # larger than a frame
+            raise ChildStartError(str(error)) from error
+
     async def _ask(self, method: str, params: dict[str, Any]) -> Any:
         """A request of the child's life, not of a run."""
         connection = self._connection
         if connection is None or self.dying:
             raise ChildStartError(CLOSED)
-        future = self._asked[method] = asyncio.get_running_loop().create_future()
-        connection.request(method, params, method)
+        future = asyncio.get_running_loop().create_future()
+        self._asked.add(future)
         try:
+            connection.request(method, params, future)
             return await future
         finally:
-            self._asked.pop(method, None)
+            self._asked.discard(future)
 
     # Runs ---------------------------------------------------------------------------------------------------------
 
@@ -298,11 +310,11 @@ class Child:
                 if type(cookie) is Run:
                     answered = True
                     finished += self._answered(cookie, event.error, event.result)
-                elif (future := self._asked.get(cookie)) is not None and not future.done():
+                elif not cookie.done():
                     if event.error is None:
-                        future.set_result(event.result)
+                        cookie.set_result(event.result)
                     else:
-                        future.set_exception(ChildStartError(_told(event.error)))
+                        cookie.set_exception(ChildStartError(_told(event.error)))
             elif type(event) is Request:
                 self._answers.request(event, self.runs)
             else:
@@ -384,7 +396,7 @@ class Child:
             return
         self.dying = True
         self.ready = False
-        for future in self._asked.values():
+        for future in self._asked:
             if not future.done():
                 future.set_exception(ChildStartError(reason or CLOSED))
         task = asyncio.get_running_loop().create_task(self._die(reason, gently))

@@ -9,6 +9,7 @@ exception. Nothing here can be stopped by force: a run that ignores its cancella
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from typing import Any
 
 from jobhost_sdk.context import Cancellation, Context, SetupContext, SyncContext
 from jobhost_sdk.discovery import Loaded, LoadedHandler, load_bundle
+from jobhost_sdk.errors import InvalidJobDataError
 from jobhost_sdk.failure import error_map
 from jobhost_sdk.job import Job
 from jobhost_sdk.json_values import encode
@@ -96,7 +98,10 @@ class InProcess:
 
     def _load_files(self) -> Loaded:
         root = self.spec.root if self.spec.root.is_dir() else self.spec.root.parent
-        return load_bundle(str(root), self.spec.files)
+        loaded = load_bundle(str(root), self.spec.files)
+        if self.spec.schemas:
+            loaded.overrule(json.loads(self.spec.schemas))
+        return loaded
 
     async def _set_up(self) -> Loaded:
         loaded = self._load()
@@ -152,10 +157,8 @@ class InProcess:
         port = SyncSide(live.run, self._services, self._host_loop)
         try:
             job = live.job()
-            ctx = SyncContext(
-                port, job, live.run.context, self._handler_services, live.cancellation, live.deadline_ms()
-            )
-            return Outcome(Ending.RETURNED, result=encode(live.handler.call(job, ctx), "result"))
+            ctx = live.context(SyncContext, port, job, self._handler_services)
+            return live.returned(live.handler.call(job, ctx))
         except BaseException as error:  # noqa: BLE001 - the handler's; SystemExit too must not end the thread unheard
             return raised(error_map(error))
 
@@ -170,13 +173,25 @@ class InProcess:
         port = side(live.run, self._services, self._host_loop)
         try:
             job = live.job()
-            ctx = Context(port, job, live.run.context, self._handler_services, live.cancellation, live.deadline_ms())
-            outcome = Outcome(Ending.RETURNED, result=encode(await live.handler.call(job, ctx), "result"))
+            ctx = live.context(Context, port, job, self._handler_services)
+            outcome = live.returned(await live.handler.call(job, ctx))
         except BaseException as error:  # noqa: BLE001 - the handler's; also the cancellation the host asked for
             outcome = raised(error_map(error))
             if self._is_guest and isinstance(error, KeyboardInterrupt):
                 self._host_loop.call_soon(_interrupt)  # on the host's own loop it is meant for whoever runs that
         self._report(live, outcome)
+
+    async def validate(self, handler: str, data: bytes) -> list[dict[str, str]]:
+        check = self._loaded.handlers[handler].validate
+        try:
+            if check is not None:
+                await asyncio.to_thread(check, data)
+        except InvalidJobDataError as error:
+            return error.fields or [{"field": "", "message": str(error)}]
+        except Exception as error:  # the validators of a model are the bundle's code
+            text = f"the check of handler {handler!r} failed: {type(error).__name__}: {error}"
+            raise ChildStartError(text) from error
+        return []
 
     # Ends ---------------------------------------------------------------------------------------------------------
 
@@ -293,8 +308,15 @@ class _Live:
             job._data = self.handler.validate(self.run.job["data"])
         return job
 
-    def deadline_ms(self) -> int | None:
-        return int(time.time() * 1000) + self.run.timeout_ms if self.run.timeout_ms else None
+    def context(self, kind: type[Any], port: HostSide, job: Job, services: HandlerServices) -> Any:
+        """`ctx`, an instance of `kind`."""
+        deadline = int(time.time() * 1000) + self.run.timeout_ms if self.run.timeout_ms else None
+        return kind(port, job, self.run.context, services, self.cancellation, deadline, payloads=self.handler.payloads)
+
+    def returned(self, result: Any) -> Outcome:
+        """The outcome of a handler that returned. Raises InvalidValueError and InvalidJobDataError."""
+        check = self.handler.encode_result
+        return Outcome(Ending.RETURNED, result=encode(result, "result") if check is None else check(result))
 
     def cancel_task(self) -> None:
         if self.task is not None:

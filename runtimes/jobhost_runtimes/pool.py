@@ -170,6 +170,18 @@ class Pool:
         for _ in range(min(self.spec.pool.children - ready, self._may_start())):
             self._start_more()
 
+    async def validate(self, handler: str, data: bytes) -> list[dict[str, str]]:
+        child = next((child for child in self._children if child.ready), None)
+        if child is None:
+            raise ChildStartError(f"bundle {self.spec.name} has no child that could be asked")
+        try:
+            async with asyncio.timeout(self.spec.start_timeout):
+                return await child.validate(handler, data)
+        except TimeoutError:
+            raise ChildStartError(
+                f"a child of bundle {self.spec.name} did not check a job's data within {self.spec.start_timeout:g} s"
+            ) from None
+
     # Placing ------------------------------------------------------------------------------------------------------
 
     def submit(self, run: Run) -> None:

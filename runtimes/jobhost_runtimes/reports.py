@@ -63,8 +63,20 @@ def contents_of(answer: Any) -> Contents:
             for item in json.loads(answer["problems"])
         ]
         return Contents(handlers, problems, str(answer["sdk"]), str(answer["language"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ChildStartError(f"its answer to initialize is malformed: {type(error).__name__} {error}") from error
+
+
+def problems_of(answer: Any) -> list[dict[str, str]]:
+    """Take in the child's answer to `validate`; raises ChildStartError if it is not of the protocol's form."""
+    try:
+        found = [
+            {"field": _clip(item["field"], 4), "message": _clip(item["message"], 4)}
+            for item in json.loads(answer["problems"])
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ChildStartError(f"its answer to validate is malformed: {type(error).__name__} {error}") from error
+    return found
 
 
 def _settings(item: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class Runtime(Protocol):
         """Take a run; `run.on_end` is called once, later, whatever happens."""
         ...
 
+    async def validate(self, handler: str, data: bytes) -> list[dict[str, str]]:
+        """What a handler's `input` refuses of a job's data (JSON text), as `[{field, message}]`; nothing is run. Raises
+        ChildStartError where no child can be asked, or it does not answer."""
+        ...
+
     def cancel(self, run: Run, reason: str) -> None:
         """Stop a run: `cancelled`, `lease_lost` or `shutdown`. It ends by `on_end` when its work has really stopped."""
         ...

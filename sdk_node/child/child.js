@@ -122,7 +122,9 @@ class Child {
     this.#isInitialized = true;
     this.#take(params.options);
     const { discover } = require("../discovery.js");
-    const bundle = await discover(params.bundle.root, json(params.bundle, "files", "bundle."));
+    const { options } = params;
+    const schemas = options.schemas instanceof Uint8Array ? json(options, "schemas", "options.") : {};
+    const bundle = await discover(params.bundle.root, json(params.bundle, "files", "bundle."), schemas);
     this.#setup = new Setup(bundle, (level, message, fields) => this.log(null, "handler", level, message, fields));
     await this.#setup.run();
     this.#bundle = bundle;
@@ -161,7 +163,7 @@ class Child {
   #validate(params) {
     expect(params, { handler: "str", data: "json" });
     const data = json(params, "data");
-    const problems = this.#bundle.serving(params.handler)?.input?.problems(data) ?? [];
+    const problems = this.#bundle.serving(params.handler)?.contract.input?.problems(data) ?? [];
     return { problems: encodeJson(problems, "problems") };
   }
 

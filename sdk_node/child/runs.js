@@ -3,15 +3,13 @@
 
 const { AsyncLocalStorage } = require("node:async_hooks");
 const { Context } = require("../context.js");
+const { checkInput, checkOutput } = require("../contract.js");
 const { CancelledError, InvalidJobDataError, InvalidValueError, isNamed } = require("../errors.js");
 const { Job } = require("../job.js");
 const { decodeJson, encodeJson } = require("../json_values.js");
 const { toFailure } = require("./failure.js");
 const { Run } = require("./run.js");
 const { Stacks } = require("./stacks.js");
-
-/** Invalid fields named in a message; `fields` has them all. */
-const MAX_TOLD = 5;
 
 class Runs {
   #child;
@@ -53,7 +51,7 @@ class Runs {
     if (Number.isFinite(params.context.deadline_ms)) this.#stacks.expect(run, params.context.deadline_ms);
     try {
       const data = readData(params.job.data);
-      checkInput(handler, data);
+      checkInput(handler.contract, data);
       const job = new Job(params.job, data, run);
       const context = new Context(job, params.context, run);
       const returned = this.#storage.run(run, invoke, handler, job, context, run);
@@ -83,6 +81,7 @@ class Runs {
     let json;
     try {
       json = encodeJson(value, "result", run.lenient);
+      checkOutput(run.handler.contract.result, json, "the result", "result");
     } catch (error) {
       this.#fail(id, run, error);
       return;
@@ -124,15 +123,6 @@ function readData(text) {
 
 function invoke({ run: handle, wantsSignal }, job, context, run) {
   return wantsSignal ? handle(job, context, run.signal) : handle(job, context);
-}
-
-function checkInput(handler, data) {
-  if (handler.input === null) return;
-  const fields = handler.input.problems(data);
-  if (fields.length === 0) return;
-  const told = fields.slice(0, MAX_TOLD).map(({ field, message }) => (field === "" ? message : `${field}: ${message}`));
-  const more = fields.length > MAX_TOLD ? ` (and ${fields.length - MAX_TOLD} more)` : "";
-  throw new InvalidJobDataError(told.join("; ") + more, fields);
 }
 
 module.exports = { Runs };

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    from .outputs import Encode
     from .port import Notified, Port, SyncPort
     from .services import Services
 
@@ -33,7 +34,17 @@ class Cancellation:
 class _Facts:
     """What both contexts know of the run."""
 
-    __slots__ = ("_cancellation", "_deadline_ms", "_has_emitted", "_max_line", "_port", "_wire", "job", "services")
+    __slots__ = (
+        "_cancellation",
+        "_deadline_ms",
+        "_has_emitted",
+        "_max_line",
+        "_payloads",
+        "_port",
+        "_wire",
+        "job",
+        "services",
+    )
 
     def __init__(
         self,
@@ -44,13 +55,16 @@ class _Facts:
         cancellation: Cancellation,
         deadline_ms: int | None = None,
         max_line: int = MAX_LINE,
+        payloads: dict[str, Encode] | None = None,
     ) -> None:
-        """`wire`: the map `context` of PROTOCOL.md's `execute`. `deadline_ms`: Unix time, if not that of `wire`."""
+        """`wire`: the map `context` of PROTOCOL.md's `execute`. `deadline_ms`: Unix time, if not that of `wire`. `payloads`: the
+        checks of what it emits, by trigger."""
         self._port = port
         self._wire = wire
         self._cancellation = cancellation
         self._deadline_ms = wire.get("deadline_ms") if deadline_ms is None else deadline_ms
         self._max_line = max_line
+        self._payloads = payloads
         self._has_emitted = False
         self.job = job
         self.services = services
@@ -125,7 +139,7 @@ class Context(_Facts):
 
     @property
     def flow(self) -> Flow:
-        return Flow(self._port, self._emitted)
+        return Flow(self._port, self._emitted, self._payloads)
 
     def progress(self, value: Any) -> Awaitable[None]:
         """Publish how far the job is: a number or any other JSON value. It is sent at once; the await never waits."""
@@ -150,7 +164,7 @@ class SyncContext(_Facts):
 
     @property
     def flow(self) -> SyncFlow:
-        return SyncFlow(self._port, self._emitted)
+        return SyncFlow(self._port, self._emitted, self._payloads)
 
     def progress(self, value: Any) -> None:
         """As `Context.progress`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from .calling import adapted, is_async
+from .contracts import NONE, Contract, contract_of, tell
 from .errors import ConfigurationError
 from .failure import line_in, one_line
 from .forms import Found, given, handlers_in, hook_in
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from .inputs import Check
+    from .outputs import Encode
 
 
 class LoadedHandler:
@@ -29,11 +31,23 @@ class LoadedHandler:
 
     - `name`: the job name it serves, or `*`; `file`: relative to the root; `line`: of its definition, or None
     - `kind`: `"sync"` or `"async"`: whether `call(job, ctx)` gives the result or an awaitable of it
-    - `settings`: the JSON-able ones as the author wrote them, with `input: True` if it validates
-    - `validate`: None, or takes the data as JSON text and gives what `job.data` is; raises InvalidJobDataError
+    - `settings`: as the author wrote them, schemas and models as they are told: a JSON Schema, or True
+    - `validate`, `encode_result`, `payloads`: the checks of its contract, see `Contract`; None where nothing is declared
     """
 
-    __slots__ = ("call", "file", "kind", "line", "name", "settings", "validate")
+    __slots__ = (
+        "_plain",
+        "call",
+        "contract",
+        "encode_result",
+        "file",
+        "kind",
+        "line",
+        "name",
+        "payloads",
+        "settings",
+        "validate",
+    )
 
     def __init__(
         self,
@@ -43,15 +57,23 @@ class LoadedHandler:
         kind: str,
         settings: dict[str, Any],
         call: Callable[[Any, Any], Any],
-        validate: Check | None = None,
+        contract: Contract = NONE,
     ) -> None:
         self.name = name
         self.file = file
         self.line = line
         self.kind = kind
-        self.settings = settings
         self.call = call
-        self.validate = validate
+        self._plain = settings
+        self.keep(contract)
+
+    def keep(self, contract: Contract) -> None:
+        """Take a contract as its own."""
+        self.contract = contract
+        self.validate: Check | None = contract.validate
+        self.encode_result: Encode | None = contract.result
+        self.payloads: dict[str, Encode] | None = contract.payloads
+        self.settings = tell(self._plain, contract)
 
     def described(self) -> dict[str, Any]:
         """As `initialize` answers it."""
@@ -75,6 +97,21 @@ class Loaded:
 
     def problem(self, file: str, line: int | None, error: str) -> None:
         self.problems.append({"file": file, "line": line, "error": " ".join(error.split())[:2000]})
+
+    def overrule(self, given: dict[str, dict[str, Any]]) -> None:
+        """Put what the host's file says over the contracts of handlers, by name; `""` stands for those that have no entry.
+
+        A handler whose entry is wrong is a problem, and is not served: unchecked data must not reach it.
+        """
+        for handler in list(self.handlers.values()):
+            said = given.get(handler.name) or given.get("")
+            if not said:
+                continue
+            try:
+                handler.keep(handler.contract.overruled(said))
+            except ConfigurationError as error:
+                del self.handlers[handler.name]
+                self.problem(handler.file, handler.line, f"[handlers.{handler.name!r}] of the host's file: {error}")
 
     @property
     def needs_loop(self) -> bool:
@@ -157,16 +194,18 @@ def _loaded_handler(found: Found, stem: str, file: str) -> LoadedHandler:
     for key in settings:
         if key not in SETTINGS:
             raise ConfigurationError(unknown_setting(key))
-    check = None
-    if settings.get("input") is not None:
-        from .inputs import input_check
-
-        check = input_check(settings["input"])
-        settings["input"] = True
-    encode(settings, f"settings of {name!r}")
+    contract = contract_of(settings)
+    middleware = settings.pop("middleware", None)
     target = _callable_of(found.target)
     kind = "async" if is_async(target) else "sync"
-    return LoadedHandler(name, file, found.line, kind, settings, adapted(target), check)
+    call = adapted(target)
+    if middleware is not None:
+        from .middleware import wrapped
+
+        call = wrapped(call, middleware, kind)
+    handler = LoadedHandler(name, file, found.line, kind, settings, call, contract)
+    encode(handler.settings, f"settings of {name!r}")
+    return handler
 
 
 def _callable_of(target: Any) -> Callable[..., Any]:

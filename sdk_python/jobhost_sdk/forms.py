@@ -64,7 +64,7 @@ def _class_form(kind: type, mark: dict[str, Any] | None) -> Found | None:
     if kind.run is Handler.run or (kind.__name__.startswith("_") and mark is None):
         return None
     settings = {key: getattr(kind, key) for key in SETTINGS if hasattr(kind, key)}
-    settings = {key: value for key, value in settings.items() if key == "input" or not callable(value)}
+    settings = {key: value for key, value in settings.items() if key in ("input", "result") or not callable(value)}
     return Found(kind, {**settings, **_config_of(kind), **(mark or {})}, _line_of(kind.run))
 
 

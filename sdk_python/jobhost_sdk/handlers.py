@@ -29,6 +29,8 @@ SETTINGS = (
     "version",
     "author",
     "input",
+    "result",
+    "middleware",
     "flow",
     "retry",
     "breaker",
@@ -59,7 +61,9 @@ def handler(name: Any = None, **settings: Any) -> Any:  # noqa: F811
     - `attempts`, `backoff`, `retry`: as in `[queues.*]` of jobhost.toml
     - `breaker`: the name of one of `[breakers]` of jobhost.toml, or one of its own: `{"failures", "within", "open_for"}`
     - `input`: a JSON Schema (a dict), or a pydantic model, which `job.data` then is an instance of
-    - `flow`: `{"name", "step", "subscribes", "emits", "join"}`
+    - `result`: the same for what the handler returns; an instance of the model becomes its JSON
+    - `flow`: `{"name", "step", "subscribes", "emits", "join"}`; `emits` is a list, or a dict from trigger to schema or model
+    - `middleware`: functions `(job, ctx, call_next)` around the handler, the first the outermost
     - `description`, `version`, `author`; `requires`: names of handlers it depends on; `key`: where in a job's
       data or metadata the key is by which its jobs take turns (`"data.customer_id"`)
     - `global_concurrency`, `rate_limit`, and `per_key` (`{"concurrency", "rate_limit"}`): limits over all hosts

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from jobhost.cli.handlers import open_breakers
+from jobhost.cli.handlers import told_by_hosts
 from jobhost.config.document import Config
 from jobhost.dispatch import bundles
 from jobhost.queues.memory import MemoryBackend
@@ -71,7 +71,7 @@ async def test_a_breaker_opens_is_told_and_closes(tmp_path: Path) -> None:
         assert told is not None
         assert "it exited with code 3 before it answered" in told["error"]
         assert "the license server does not answer" in told["error"]
-        [line] = await open_breakers(Config.model_validate({"queue_url": url}))
+        _, [line] = await told_by_hosts(Config.model_validate({"queue_url": url}))
         assert f"the breaker of bundle {table['path'].name} is open after {told['failures']} failed starts" in line
         job = await host.job(id)
         assert (job.state, job.attempts_made) == ("waiting", 0)
@@ -79,7 +79,7 @@ async def test_a_breaker_opens_is_told_and_closes(tmp_path: Path) -> None:
         result_of(await host.done(id))
         await said(log, "bundle.breaker_closed")
         assert await breaker(host, False) is None
-        assert await open_breakers(Config.model_validate({"queue_url": url})) == []
+        assert (await told_by_hosts(Config.model_validate({"queue_url": url})))[1] == []
         assert len(log.of("bundle.breaker_open")) == 1
 
 
@@ -102,6 +102,6 @@ async def test_children_that_start_and_die_idle_open_it_too(tmp_path: Path) -> N
 async def test_no_queue_no_breakers(tmp_path: Path) -> None:
     """`jobhost handlers` needs no queue: none is made, and one that is gone is nobody's fault."""
     file = tmp_path / "none" / "jobs.db"
-    assert await open_breakers(Config.model_validate({"queue_url": f"sqlite:///{file}"})) == []
+    assert await told_by_hosts(Config.model_validate({"queue_url": f"sqlite:///{file}"})) == (set(), [])
     assert not file.parent.exists()
-    assert await open_breakers(Config.model_validate({"queue_url": "redis://127.0.0.1:1/0"})) == []
+    assert await told_by_hosts(Config.model_validate({"queue_url": "redis://127.0.0.1:1/0"})) == (set(), [])

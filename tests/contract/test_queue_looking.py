@@ -66,6 +66,18 @@ async def test_a_listing_of_several_states(backend: Backend) -> None:
     assert await ids(backend, states=["failed", "delayed", "waiting"]) == ["6", "4", "2"]
 
 
+async def test_a_long_page_shows_each_job_as_it_is(backend: Backend) -> None:
+    """C2: the same as when it is looked up alone, in every state, of a paused queue too."""
+    for _ in range(6):
+        await _one_in_each_state(backend)
+    await backend.pause("default")
+    jobs, cursor = await backend.jobs("default", limit=100)
+    assert cursor is None
+    assert len(jobs) == 36
+    assert jobs == [await backend.get("default", job.id) for job in jobs]
+    assert {job.state for job in jobs} == set(STATES) - {"waiting-children"}
+
+
 @pytest.mark.parametrize("queue", ["default", None])
 @pytest.mark.parametrize("states", [(), ("waiting", "prioritized")])
 async def test_pages_join_to_the_whole_even_if_jobs_come_and_go(

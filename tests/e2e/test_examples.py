@@ -196,3 +196,16 @@ def test_webhook_is_signed_and_sent_again(example: Path) -> None:
     assert "signature good, answered 204" in second
     assert first.split()[1] == second.split()[1]
     assert result.endswith("after 2 attempts")
+
+
+@pytest.mark.parametrize("example", ["status_table"], indirect=True)
+def test_the_status_of_jobs_in_a_table_of_ones_own(example: Path) -> None:
+    """D6: hooks write to SQLite; one of them refuses a run. M2, G4: middleware and schemas beside them."""
+    told = output(run(example, sys.executable, "run.py"), example)
+    assert re.findall(r"^(\w+) +(\w+) +attempt (\d)  (.*)$", told, re.MULTILINE) == [
+        ("Ada", "done", "1", '{"parcels": 3}'),
+        ("Grace", "done", "2", '{"parcels": 1}'),
+        ("Alan", "failed", "1", "InvalidJobDataError: items: must be bigger than or equal to 1"),
+        ("Mallory", "failed", "1", "UnrecoverableError: Mallory gets nothing"),
+    ]
+    assert "0 jobs that wait" in output(run(example, sys.executable, "-m", "jobhost", "check", "--backlog"), example)

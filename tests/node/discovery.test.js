@@ -21,6 +21,8 @@ const problemOf = async (file) => {
   return bundle.problems[0];
 };
 
+const RESULT = { type: "object", properties: { items: { items: { required: ["price"] } } } };
+
 const FORMS = {
   "defined.mjs": [
     { name: "image.thumb", line: 3, queue: "images", timeout: "30s", attempts: 2, flow: { name: "orders", subscribes: ["order.placed"] } },
@@ -34,7 +36,10 @@ const FORMS = {
   "bullmq.js": [{ name: "bullmq", line: null }],
   "bullmq_esm.mjs": [{ name: "bullmq_esm", line: null }],
   "star.js": [{ name: "*", line: 3 }],
-  "input.js": [{ name: "input", line: 5, input: true }],
+  "input.js": [
+    { name: "input", line: 5, input: { type: "object", required: ["width"], properties: { width: { type: "integer" } } } },
+  ],
+  "contract.js": [{ name: "contract", line: null, input: true, result: RESULT, flow: { name: "f", emits: { a: { type: "string" }, b: null } } }],
   "nested/echo.js": [{ name: "echo", line: null }],
   "esm_package/typed.js": [{ name: "typed", line: null }],
 };

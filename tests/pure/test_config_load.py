@@ -193,12 +193,12 @@ def test_urls_that_are_none_are_refused(url: str, tmp_path: Path) -> None:
 
 def test_what_is_not_served_yet_is_said(tmp_path: Path) -> None:
     """Nothing is accepted in silence: a key whose feature is missing is warned about where it is written."""
-    text = 'http = "127.0.0.1:1"\n[queues.q]\ndrain_delay = "1s"\n[handlers.h]\nrequires = ["data"]\n'
+    text = 'http = "127.0.0.1:1"\n[queues.q]\ndrain_delay = "1s"\n[defaults]\nprefix = "b"\n'
     warnings = right(text, tmp_path).warnings
     assert [(warning.line, warning.text) for warning in warnings] == [
         (1, "http is not served by this version"),
         (3, "queues.q.drain_delay is not served by this version"),
-        (5, "handlers.h.requires is not served by this version"),
+        (5, "defaults.prefix is not served by this version"),
     ]
     assert right('http = "off"', tmp_path).warnings == []
 

@@ -66,7 +66,18 @@ WRONG = [
     ),
     ("handlers.h.input = 3", "handlers.h.input: should be a JSON Schema, not 3"),
     ("handlers.h.key = []", "handlers.h.key: should be a text, not []"),
-    ("handlers.h.flow = { emits = 3 }", "handlers.h.flow.emits: should be a list, not 3"),
+    (
+        "handlers.h.flow = { emits = 3 }",
+        "handlers.h.flow.emits: should be a list of triggers, or a table from trigger to JSON Schema, not 3",
+    ),
+    ('handlers.h.flow.emits = ["a", 7]', "handlers.h.flow.emits[1]: should be a text, not 7"),
+    ("handlers.h.flow.emits = { a = 7 }", "handlers.h.flow.emits.a: should be a JSON Schema, not 7"),
+    ("handlers.h.result = []", "handlers.h.result: should be a JSON Schema, not []"),
+    ("handlers.h.result.const = 2026-01-31", "handlers.h.result: holds a date, which is no JSON value"),
+    ("handlers.h.result.maximum = inf", "handlers.h.result: holds inf, which is no JSON value"),
+    (f"handlers.h.input = {'{ not = ' * 70}true{' }' * 70}", "handlers.h.input: nests over 64 deep"),
+    ('hooks = ["mirror"]', """hooks[0]: 'mirror' is no import path: write "package.module:NAME\""""),
+    ('hooks = "a.b:C"', "hooks: should be a list, not 'a.b:C'"),
     ("handlers.h.version = 1", "handlers.h.version: should be a text, not 1"),
 ]
 

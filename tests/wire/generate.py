@@ -97,6 +97,7 @@ def host_to_child() -> list[tuple[str, Any]]:
         "log_rate": 1000,
         "log_burst": 2000,
         "sdk_paths": b("[]"),
+        "schemas": b('{"image.resize":{"input":{"type":"object"},"emits":{"image.resized":null}}}'),
     }
     bundle = {"root": "/srv/handlers", "files": b('["resize.py","core/é.py"]')}
     flow = context(
@@ -150,7 +151,10 @@ def child_to_host() -> list[tuple[str, Any]]:
         "sdk": "jobhost-sdk-python 0.1.0",
         "language": "python 3.13.0",
         "pid": 4711,
-        "handlers": b('[{"name":"image.resize","file":"resize.py","line":4,"kind":"async"}]'),
+        "handlers": b(
+            '[{"name":"image.resize","file":"resize.py","line":4,"kind":"async","input":{"type":"object"},"result":true,'
+            '"flow":{"emits":{"image.resized":null}}}]'
+        ),
         "problems": b('[{"file":"bad.py","line":1,"error":"SyntaxError: invalid syntax"}]'),
     }
     invalid = error(

@@ -73,8 +73,8 @@ def command(
     from jobhost.dispatch.host import Host
 
     close_memory()
-    if all(bundle.isolation != "none" for bundle in config.bundles):
-        adopt_orphans()  # a handler in this process may start what it likes
+    if all(bundle.isolation != "none" for bundle in config.bundles) and not config.hooks:
+        adopt_orphans()  # a handler or a hook in this process may start what it likes
     host = Host(config, queues=queues or None, burst=burst, log=log)
     collector.calm()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

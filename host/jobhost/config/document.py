@@ -40,6 +40,13 @@ def _uid_range(value: object) -> list[int]:
     return [units.whole(1)(uid) for uid in value]
 
 
+def _hook(value: object) -> str:
+    module, colon, attribute = units.name(value).partition(":")
+    if not colon or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
+        raise ValueError(f'{value!r} is no import path: write "package.module:NAME"')
+    return units.name(value)
+
+
 @table
 class Document(Table):
     """The keys of the file. `shutdown_timeout` in milliseconds."""
@@ -57,6 +64,7 @@ class Document(Table):
     state: State = key(State, factory=State)
     breakers: dict[str, Breaker] = key(NamedTables(Breaker), factory=dict)
     alerts: list[Alert] = key(ListOf(Alert), factory=list)
+    hooks: list[str] = key(ListOf(_hook), factory=list)
     routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)
     uid_range: list[int] | None = key(_uid_range, default=None)
 

@@ -8,16 +8,45 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..queues.limits import paths_of
 from . import units
 from .breakers import Breaker, BreakerOption
-from .problems import Problem
+from .json_values import json_problem
+from .problems import KeyPath, Problem
 from .queues import RateLimit
 from .retry import BACKOFF, RULES, BackoffTable, RetryRule
-from .schema import ListOf, Table, key, table
+from .schema import WRONG, ListOf, Table, key, table
 
 if TYPE_CHECKING:
     from .document import Config
 
 
 _NAMES = ListOf(units.name)
+
+
+def _schema(value: object) -> dict[str, Any] | bool:
+    """A JSON Schema. Whether it is a right one, the SDK says that compiles it."""
+    if not isinstance(value, (dict, bool)):
+        raise ValueError(f"should be a JSON Schema, not {units.shown(value)}")
+    if problem := json_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+class _Emits:
+    """Triggers: a list, or a table from trigger to the schema of its payloads."""
+
+    def settle(self, written: Any, at: KeyPath, problems: list[Problem]) -> Any:
+        if isinstance(written, list):
+            return dict.fromkeys(_NAMES.settle(written, at, problems))
+        if not isinstance(written, dict):
+            text = f"should be a list of triggers, or a table from trigger to JSON Schema, not {units.shown(written)}"
+            problems.append(Problem(at, text))
+            return WRONG
+        found: dict[str, Any] = {}
+        for trigger, schema in written.items():
+            try:
+                found[units.name(trigger)] = None if schema is None else _schema(schema)
+            except ValueError as error:
+                problems.append(Problem((*at, trigger), str(error)))
+        return found
 
 
 @table
@@ -27,18 +56,18 @@ class FlowOption(Table):
     name: str | None = key(units.name, default=None)
     step: str | None = key(units.name, default=None)
     subscribes: list[str] = key(_NAMES, factory=list)
-    emits: list[str] = key(_NAMES, factory=list)
+    emits: dict[str, dict[str, Any] | bool | None] = key(_Emits(), factory=dict)
+    """The schemas of what it emits, by trigger; None: any payload. Written as a table, or as a list of triggers."""
     join: Literal["each", "all"] = key(units.one_of("each", "all"), default="each")
     on_failure: Literal["fail", "continue"] = key(units.one_of("fail", "continue"), default="fail")
     """Whether the flow has failed when this step has."""
     cycles: bool = key(units.flag, default=False)
     """Whether this step may lead back to itself."""
 
-
-def _schema(value: object) -> dict[str, Any] | bool:
-    if not isinstance(value, (dict, bool)):
-        raise ValueError(f"should be a JSON Schema, not {units.shown(value)}")
-    return value
+    def listing(self) -> dict[str, Any]:
+        """As listings show it: of what it emits the names."""
+        shown = {of.name: getattr(self, of.name) for of in fields(self)}
+        return {**shown, "emits": list(self.emits)}
 
 
 def _paths(value: object) -> str | list[str]:
@@ -69,7 +98,8 @@ class HandlerOptions(Table):
     version: str | None = key(units.text, default=None)
     author: str | None = key(units.text, default=None)
     input: dict[str, Any] | bool | None = key(_schema, default=None)
-    """A JSON Schema."""
+    """A JSON Schema. `true`, as code tells it: something that has none."""
+    result: dict[str, Any] | bool | None = key(_schema, default=None)
     flow: FlowOption | None = key(FlowOption, default=None)
     enabled: bool | None = key(units.flag, default=None)
     retry: dict[str, RetryRule] | None = key(RULES, default=None)
@@ -111,3 +141,22 @@ def handler_options(name: str, code: HandlerOptions | None, config: Config) -> H
 
 
 _KEYS = tuple(field.name for field in fields(HandlerOptions))
+
+
+def schemas_of(config: Config, every: bool = False) -> dict[str, dict[str, Any]]:
+    """What the file says of the values of handlers, by name, as the option `schemas` of `initialize` has it.
+
+    `every`: of a bundle with `job = "*"`, whose handlers serve every name: what `"*"` says holds for each of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, options in config.handlers.items():
+        said: dict[str, Any] = {}
+        if options.input is not None:
+            said["input"] = options.input
+        if options.result is not None:
+            said["result"] = options.result
+        if options.flow is not None:  # it takes the place of the code's as a whole
+            said["emits"] = options.flow.emits
+        if said:
+            found["" if every and name == "*" else name] = said
+    return found

@@ -21,7 +21,6 @@ _WARNED = (
     "defaults.prefix",
     "queues.*.drain_delay",
     "queues.*.prefix",
-    "handlers.*.requires",
 )
 """Paths whose feature is not there yet; a `*` is any one name or number."""
 

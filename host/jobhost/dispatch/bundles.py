@@ -98,7 +98,7 @@ class Bundles:
 
     def take_in_registered(self) -> None:
         """Serve what code has registered since the last time."""
-        contents = self.registered.take(self._services, self._host.deadlines, self._host.threads)
+        contents = self.registered.take(self._services, self._host.deadlines, self._host.config, self._host.threads)
         runtime = self.registered.runtime
         if contents is None or runtime is None:
             return
@@ -137,7 +137,7 @@ class Bundles:
         entries, problems = entries_of(contents, spec, bundle, host.config, runtime)
         host.catalogue.problems += problems
         conflicts = len(host.catalogue.conflicts)
-        added = host.catalogue.add(entries)
+        added = host.catalogue.add(host.required.hold(entries))
         for problem in (*problems, *host.catalogue.conflicts[conflicts:]):
             host.log.error("handler.problem", file=problem.file, line=problem.line, error=problem.error)
         host.log.info(
@@ -156,6 +156,7 @@ class Bundles:
                     hint='a handler in the host is told to stop, and can\'t be made to: isolation = "process" would',
                 )
         host.took_in(added)
+        host.required.look()
 
     def _trouble(self, spec: BundleSpec, error: ChildStartError | None) -> None:
         """A start failed, or children work again. Jobs wait meanwhile, without using attempts."""

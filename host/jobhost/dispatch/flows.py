@@ -106,7 +106,7 @@ class Emitting:
             )
         declared = live.entry.settings.flow
         if declared is not None and trigger not in declared.emits:
-            text = f"{live.entry.name} may not emit {trigger!r}: its flow says emits = {declared.emits}"
+            text = f"{live.entry.name} may not emit {trigger!r}: its flow says emits = {list(declared.emits)}"
             raise CallError(text, "FlowError")
         self._grant(live, trigger)
 

@@ -42,12 +42,14 @@ from .breakers import Breakers
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
+from .hooked import Hooked
 from .housekeeping import keep_house
 from .journal import Journal
 from .live import Live
 from .outcomes import brief
 from .publisher import Publisher
 from .queue_worker import QueueWorker
+from .required import Required
 from .scheduler import serve_schedules
 from .services import HostServices
 from .settler import Settler
@@ -61,7 +63,7 @@ WRITING = 5.0
 """Seconds that a host which stops waits for a backend that is gone, before it leaves its jobs to their leases."""
 
 
-class Host:
+class Host(Hooked):
     """Takes jobs from queues and runs them. One event loop, the caller's; `start` once, `stop` any time and twice.
 
     `config`: see jobhost.config. `backend`: instead of the one `config.queue_url` names. `queues`: serve only these. `burst`: `wait`
@@ -103,6 +105,7 @@ class Host:
         self.bundles = Bundles(self)
         self.alerts = alerts.Alerts(self)
         self.breakers = Breakers(self)
+        self.required = Required(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Semaphore()
         """One queue claims at a time: two that share a pool, or a handler's limit, must not both be promised its last place."""
@@ -159,6 +162,7 @@ class Host:
     async def _start(self, tend: bool) -> None:
         specs = bundle_specs(self.config)
         self.alerts.prepare()
+        await self.start_hooks(self.config)
         self.backend = self._given_backend or open_backend(
             self.config.queue_url, self.config.base_dir, self.config.prefix
         )
@@ -213,6 +217,7 @@ class Host:
     async def _when_loaded(self) -> None:
         """Once every bundle has answered or given up, a name that nobody has is unknown."""
         await self.bundles.loaded()
+        await self.required.settle()
         self.all_loaded = True
         self.publisher.publish()
         self.log.info("host.ready", host=self.id, queues=sorted(self.workers), handlers=self.catalogue.names())
@@ -285,6 +290,7 @@ class Host:
                 worker.poke()
 
     def poke_all(self) -> None:
+        """Something that concerns every queue has changed."""
         for worker in self.workers.values():
             worker.poke()
 
@@ -480,9 +486,13 @@ class Host:
                     await self.claiming.acquire()
         if not now:
             await self._drain()
+        if self.hooks is not None:
+            self.hooks.hand_back()
         await self.bundles.stop(now)
         self.held.hand_back()
         await self._finish_writing()
+        if self.hooks is not None:
+            await self.hooks.close(now)
         await self._close()
 
     async def _drain(self) -> None:
@@ -508,6 +518,8 @@ class Host:
 
     async def _close(self) -> None:
         cgroups.remove_spares()
+        if self.hooks is not None:
+            self.hooks.end()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -121,6 +121,8 @@ class QueueWorker:
                 return False
             if self._limits is not None and not self.host.publisher.done.is_set():
                 return False  # the store does not know the keys of jobs yet
+            if self.host.hooks and self.host.hooks.behind:
+                return False  # `poke_all` comes when they have caught up
             admission, free = self._admission()
             self.hungry = free <= 0 or admission.short
             if free <= 0:
@@ -263,7 +265,10 @@ class QueueWorker:
         self.live[job.id] = live
         self.running += 1
         self.host.running_of[entry.name] += 1
-        submit(run)
+        if self.host.hooks:
+            self.host.hooks.begin(live, run, submit)
+        else:
+            submit(run)
 
     def _plan(self, name: str) -> Plan | None:
         """How jobs of a name are run here; None if no handler serves it."""
@@ -294,6 +299,8 @@ class QueueWorker:
         self.host.running_of[live.entry.name] -= 1
         if self.host.breakers.on:
             self.host.breakers.ended(live.entry.name, outcome)
+        if self.host.hooks:
+            self.host.hooks.ended(live, outcome)
         if outcome.ending is RETURNED and not live.lost and not live.left:
             # What nearly always happens, as `settlement` decides it.
             ended = Settlement(
@@ -347,6 +354,8 @@ class QueueWorker:
         )
 
     def _settle(self, decided: Settlement, job: Job) -> None:
+        if self.host.hooks:
+            self.host.hooks.settling(job, decided)
         self.host.held.settle(decided, job, self)
 
     def settled(self, decided: Settlement, job: Job, held: bool) -> None:
@@ -354,6 +363,8 @@ class QueueWorker:
         live = self.live.get(job.id)
         if live is not None and live.lease == decided.lease:
             self._forget(live)
+        if self.host.hooks:
+            self.host.hooks.settled(job, decided, held)
         self.host.settled(self, job, decided, held)
         if not self.live:
             self._wake.set()
@@ -391,8 +402,9 @@ class QueueWorker:
         if live is not None:
             self._stop(live, "cancelled")
 
-    @staticmethod
-    def _stop(live: Live, reason: str) -> None:
+    def _stop(self, live: Live, reason: str) -> None:
+        if self.host.hooks and live.run is not None and self.host.hooks.stop(live.run, reason):
+            return
         if live.run is not None and not live.run.ended and live.entry.runtime is not None:
             live.entry.runtime.cancel(live.run, reason)
 
@@ -421,6 +433,8 @@ class QueueWorker:
                 self.host.failed += len(found.failed)
                 if found.failed and self.host.alerts.on:
                     await self._tell_stalled(found.failed)
+                if found.failed and self.host.hooks:
+                    await self.host.hooks.stalled(self.name, found.failed)
                 if found.waiting:
                     self.poke()
             await asyncio.sleep(self.settings.stalled_interval / 1000)

@@ -115,6 +115,7 @@ def initialized(channel: Channel, request: Request, load: Callable[[str, list[st
         raise SystemExit(_refused(channel, request, error)) from None
     sys.path.extend(options.sdk_paths)
     loaded = load(root, files)
+    loaded.overrule(options.schemas)
     session = make_session(channel, loaded, options)
     try:
         session.set_up()

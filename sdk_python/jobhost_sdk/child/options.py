@@ -17,7 +17,7 @@ LOG_RATE, LOG_BURST = 1000, 5000
 class Options:
     """The options of `initialize` with their defaults. Unknown ones are ignored."""
 
-    __slots__ = ("log_burst", "log_rate", "max_frame", "max_log_line", "sdk_paths")
+    __slots__ = ("log_burst", "log_rate", "max_frame", "max_log_line", "schemas", "sdk_paths")
 
     def __init__(self, wire: dict[str, Any] | None = None) -> None:
         """Raises TypeError or ValueError at an option of the wrong type."""
@@ -26,6 +26,7 @@ class Options:
         self.max_log_line = _number(wire, "max_log_line", MAX_LINE)
         self.log_rate = _number(wire, "log_rate", LOG_RATE)
         self.log_burst = _number(wire, "log_burst", LOG_BURST)
+        self.schemas: dict[str, Any] = decode(wire["schemas"]) if wire.get("schemas") is not None else {}
         self.sdk_paths: list[str] = decode(wire["sdk_paths"]) if wire.get("sdk_paths") is not None else []
 
 

@@ -198,13 +198,16 @@ class Session:
         timeout = run.context.get("timeout_ms")
         deadline = int(time() * 1000) + timeout if type(timeout) is int else None
         cancellation: Any = run
-        return job, kind(run, job, run.context, self.services, cancellation, deadline, self.options.max_log_line)
+        line, payloads = self.options.max_log_line, run.handler.payloads
+        return job, kind(run, job, run.context, self.services, cancellation, deadline, line, payloads)
 
     def succeed(self, run: Run, result: Any) -> None:
-        """Answer a run with what its handler returned, or with the error that it is no JSON value."""
+        """Answer a run with what its handler returned, or with the error that it is no JSON value, or not what was declared."""
+        assert run.handler is not None
+        check = run.handler.encode_result
         try:
-            text = b"null" if result is None else encode(result, "result")
-        except Exception as error:  # noqa: BLE001 - InvalidValueError; a dict subclass may raise anything
+            text = _encoded(result) if check is None else check(result)
+        except Exception as error:  # noqa: BLE001 - as a rule InvalidValueError; a dict subclass, or a model, may raise anything
             self.fail(run, error)
             return
         self._close(run)
@@ -301,6 +304,10 @@ class Session:
         except InvalidJobDataError as error:
             return encode(error.fields or [{"field": "", "message": str(error)}], "problems")
         return b"[]"
+
+
+def _encoded(result: Any) -> bytes:
+    return b"null" if result is None else encode(result, "result")
 
 
 class InvalidParamsError(CallError):

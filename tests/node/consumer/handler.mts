@@ -1,6 +1,6 @@
 // What a user writes against the types; it has to compile, and each line marked as an error must be one.
 import { CancelledError, RetryLater, StateLimitError, UnrecoverableError, defineHandler } from "@jobhost/sdk";
-import type { Context, HandlerSettings, Job, ObjectHandler, SetupContext, State } from "@jobhost/sdk";
+import type { Context, HandlerSettings, Job, Middleware, ObjectHandler, SetupContext, State } from "@jobhost/sdk";
 
 interface Resize {
   width: number;
@@ -32,6 +32,19 @@ export const config: HandlerSettings = {
   input: { type: "object", required: ["width"] },
 };
 
+const timed: Middleware<Resize> = async (job, ctx, next) => {
+  const result: unknown = await next();
+  ctx.logger.info("done", { width: job.data.width });
+  return result;
+};
+
+export const contracts: HandlerSettings = {
+  result: { type: "object", required: ["ok"] },
+  flow: { name: "orders", emits: { "order.paid": { type: "object" }, "order.noted": null } },
+  middleware: [timed, (job, ctx, next) => next()],
+  requires: ["image.thumb"],
+};
+
 export async function setup(ctx: SetupContext) {
   ctx.services["db"] = { rows: 1 };
   ctx.logger.warning("ready");
@@ -59,3 +72,5 @@ defineHandler({ timeuot: "30s" }, () => 1);
 new RetryLater("5");
 // @ts-expect-error not a scope
 export const wrong = (ctx: Context) => ctx.state.of("everything");
+// @ts-expect-error no function
+defineHandler({ middleware: [7] }, () => 1);

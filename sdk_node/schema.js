@@ -1,13 +1,13 @@
 "use strict";
-/** A handler's `input`: its JSON Schema, and the fields of the data that do not satisfy it. */
+/** A JSON Schema, and the fields of a value that do not satisfy it. */
 
-/** Problems listed for one job; the first few tell the story. */
+/** Problems listed for one value; the first few tell the story. */
 const MAX_PROBLEMS = 20;
 
 /** Reports of the validator that are looked at; a list of a million wrong items has millions. */
 const MAX_REPORTS = 500;
 
-class InputSchema {
+class Schema {
   #validator;
 
   /** @param {object | boolean} schema JSON Schema (2020-12, 2019-09, 7 or 4, by its `$schema`; 2020-12 without) */
@@ -58,4 +58,4 @@ function fieldOf(pointer) {
   return field;
 }
 
-module.exports = { InputSchema };
+module.exports = { Schema };
