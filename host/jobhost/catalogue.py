@@ -15,6 +15,8 @@ from .config.handlers import HandlerOptions, declared_options, handler_options
 from .config.problems import nearest
 from .grants import capped, refused
 from .limits import unkept
+from .versions import asked
+from .versions import order as versions_order
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Entry:
     runtime: Runtime | None = None
     handler: str = ""
     """Its name inside the bundle; differs from `name` where the bundle says `job = "*"`."""
+    names: tuple[str, ...] = ()
+    """The names of jobs that it serves: its own, and those that ask for its version. Settled by the catalogue."""
 
     @property
     def description(self) -> str:
@@ -110,25 +114,52 @@ class Catalogue:
     conflicts: list[Problem] = field(default_factory=list)
     """Two handlers of one name: neither wins silently, so neither is served."""
     _by_name: dict[str, Entry] = field(default_factory=dict)
+    _by_version: dict[str, Entry] = field(default_factory=dict)
     _wildcards: dict[str, Entry] = field(default_factory=dict)
 
     def add(self, entries: Iterable[Entry]) -> list[Entry]:
         """Take in handlers; gives those that are served now."""
         added = []
         for entry in entries:
-            table, key = (self._wildcards, entry.queue) if entry.name == "*" else (self._by_name, entry.name)
-            other = table.get(key)
+            other = self._like(entry)
             if other is not None:
                 self.conflicts.append(two_named(entry, other))
                 continue
-            table[key] = entry
             self.entries.append(entry)
             added.append(entry)
+            if entry.name == "*":
+                self._wildcards[entry.queue] = entry
+            else:
+                self._name(entry.name)
         return added
+
+    def _like(self, entry: Entry) -> Entry | None:
+        """What serves the same jobs already."""
+        if entry.name == "*":
+            return self._wildcards.get(entry.queue)
+        same = (one for one in self.entries if one.name == entry.name and one.version == entry.version)
+        return next(same, None)
+
+    def _name(self, name: str) -> None:
+        """Settle which version of a handler serves which names: the newest that they may mean."""
+        versions = sorted(
+            (one for one in self.entries if one.name == name), key=lambda one: versions_order(one.version)
+        )
+        served: dict[str, Entry] = {}
+        for entry in versions:
+            served.update(dict.fromkeys((name, *asked(name, entry.version)), entry))
+        for entry in versions:
+            entry.names = tuple(one for one, of in served.items() if of is entry)
+        self._by_name[name] = versions[-1]
+        self._by_version.update({one: of for one, of in served.items() if one != name})
 
     def find(self, name: str, queue: str) -> Entry | None:
         """The handler for a job of this name in this queue."""
-        return self._by_name.get(name) or self._wildcards.get(queue)
+        return self._by_name.get(name) or self._by_version.get(name) or self._wildcards.get(queue)
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a handler that are here, the newest last."""
+        return sorted((one.version for one in self.entries if one.name == name), key=versions_order)
 
     def named(self, name: str) -> Entry | None:
         return self._by_name.get(name)
@@ -146,7 +177,7 @@ class Catalogue:
 
 def two_named(entry: Entry, other: Entry) -> Problem:
     """Two handlers of one name, which is an error that names both files."""
-    text = f"two handlers are named {entry.name!r}: {other.file} and {entry.file}; rename or disable one"
+    text = f"two handlers are named {entry.name!r}: {other.file} and {entry.file}; rename or disable one, or give them different versions"
     return Problem(entry.file, entry.line, text)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from jobhost_sdk.durations import Duration, milliseconds
 from jobhost_sdk.json_values import decode
 
+from jobhost import versions
 from jobhost.breakers import BreakerClient
 from jobhost.dead_letters import DeadLetters
 from jobhost.errors import ConfigurationError, JobNotFoundError, PayloadError, UnknownFlowError
@@ -38,6 +39,7 @@ from jobhost.queues.flows import FlowStatus, NewFlow, Subscriber, new_flow_id, s
 from jobhost.queues.job import NewJob, State
 from jobhost.queues.registry import open_backend
 from jobhost.queues.seam import Added, Backend, Cancelled
+from jobhost.routes import Router
 from jobhost.schedule_client import ScheduleClient
 from jobhost.watch import JobWatch
 
@@ -111,6 +113,8 @@ class Client:
             await self.backend.open()
         self.watch = JobWatch(self.backend)
         self.state = StateClient(self.backend)
+        routes = [] if self._config is None else self._config.routes
+        self._router = Router(self.backend, routes) if routes else None
         self.breakers = BreakerClient(self.backend)
         self.dead = DeadLetters(self.backend, self._dead_letters(), self._max_payload)
         self.schedules = ScheduleClient(
@@ -188,9 +192,9 @@ class Client:
 
     async def _new_job(self, name: str, data: Any = None, **options: Unpack[JobOptions]) -> NewJob:
         queue = options.get("queue")
+        job = new_job(name, data, queue or "default", options)
         if queue is None:
-            queue = await self.published_queue(name) or "default"
-        job = new_job(name, data, queue, options)
+            job.queue = queue = await self._queue_of(job)
         most = self._max_payload(queue)
         if len(job.data) > most:
             text = (
@@ -198,6 +202,12 @@ class Client:
             )
             raise PayloadError(text)
         return job
+
+    async def _queue_of(self, job: NewJob) -> str:
+        """Where a job goes whose producer does not say: by the routes, else to its handler's own queue."""
+        if self._router is not None and (routed := await self._router.queue(job.name, job.data, job.metadata)):
+            return routed
+        return await self.published_queue(job.name) or "default"
 
     def _dead_letters(self) -> set[str]:
         """The queues of dead letters that the configuration names."""
@@ -220,7 +230,7 @@ class Client:
         if now - self._queues_at > _QUEUES_LAST:
             self._queues = {handler.name: handler.queue for handler in await self.backend.published()}
             self._queues_at = now
-        return self._queues.get(name)
+        return self._queues.get(name) or self._queues.get(versions.split(name)[0])
 
     # Looking ------------------------------------------------------------------------------------------------------
 

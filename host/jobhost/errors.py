@@ -54,9 +54,13 @@ class StateTypeError(JobhostError):
 class UnknownJobTypeError(JobhostError):
     """No handler has this name."""
 
-    def __init__(self, name: str, known: list[str]) -> None:
+    def __init__(self, name: str, known: list[str], versions: list[str] | None = None) -> None:
+        """`versions`: of the handler, where the job asks for another one."""
         listed = ", ".join(sorted(known)) or "none"
-        super().__init__(f"no handler is named {name!r}; known here: {listed}")
+        text = f"no handler is named {name!r}; known here: {listed}"
+        if versions:
+            text = f"{name!r} asks for a version that is not here; here: {', '.join(versions)}"
+        super().__init__(text)
         self.name = name
         self.known = sorted(known)
 

@@ -11,6 +11,7 @@ from jobhost_sdk.json_values import encode
 
 from jobhost.errors import PayloadError
 from jobhost.queues.job import Json, NewJob
+from jobhost.versions import MARK
 
 MAX_PRIORITY = 2_097_152
 """BullMQ's: priorities above would not keep their order in its scores."""
@@ -34,6 +35,8 @@ class JobOptions(TypedDict, total=False):
     timeout: Duration | None
     """"none" for no limit."""
     metadata: Mapping[str, Any] | None
+    version: str | None
+    """Of the handler: "2", "2.1", "2.1.0"; by default the newest that the host has."""
 
 
 def new_job(name: str, data: Any, queue: str, options: JobOptions) -> NewJob:
@@ -41,6 +44,8 @@ def new_job(name: str, data: Any, queue: str, options: JobOptions) -> NewJob:
     unknown = set(options) - set(JobOptions.__annotations__)
     if unknown:
         raise TypeError(f"unknown option {min(unknown)!r}; known: {', '.join(sorted(JobOptions.__annotations__))}")
+    if options.get("version"):
+        name = f"{name}{MARK}{options['version']}"
     delay, timeout = options.get("delay"), options.get("timeout")
     backoff, metadata = options.get("backoff"), options.get("metadata")
     job = NewJob(

@@ -62,6 +62,7 @@ def _metadata(_context: click.Context, _parameter: click.Parameter, given: Seque
     "--timeout", callback=_duration, metavar="DURATION", help='How long one attempt may take; "none": no limit.'
 )
 @click.option("--id", help="An id of your own: a second job of it is the first one.")
+@click.option("--handler-version", "version", metavar="VERSION", help="Of the handler: 2, 2.1; default: the newest.")
 @click.option(
     "--meta", "metadata", multiple=True, callback=_metadata, metavar="KEY=VALUE", help="Metadata (repeatable)."
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 from . import units
 from .alerts import Alert
@@ -13,6 +12,7 @@ from .bundles import Bundle
 from .flows import Flows, State
 from .handlers import HandlerOptions
 from .queues import Queue
+from .routes import Route
 from .schedules import ScheduleTable
 from .schema import ListOf, NamedTables, Table, key, table
 from .urls import checked_url
@@ -26,12 +26,6 @@ def _address(value: object) -> str:
     if value != "off" and not (colon and port.isascii() and port.isdigit() and int(port) < 2**16):
         raise ValueError(f'{value!r} is not an address: write "HOST:PORT" or "off"')
     return units.name(value)
-
-
-def _route(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"should be a table, not {units.shown(value)}")
-    return value
 
 
 def _uid_range(value: object) -> list[int]:
@@ -65,7 +59,7 @@ class Document(Table):
     breakers: dict[str, Breaker] = key(NamedTables(Breaker), factory=dict)
     alerts: list[Alert] = key(ListOf(Alert), factory=list)
     hooks: list[str] = key(ListOf(_hook), factory=list)
-    routes: list[dict[str, Any]] = key(ListOf(_route), factory=list)
+    routes: list[Route] = key(ListOf(Route), factory=list)
     uid_range: list[int] | None = key(_uid_range, default=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,12 +108,19 @@ def queue_settings(config: Config, name: str) -> QueueSettings:
     """What holds for the queue `name`, named in the configuration or not."""
     settled = _built_in(config.queue_url)
     settled["prefix"] = config.prefix
-    for layer in (config.defaults, config.queues.get(name)):
+    for layer in (config.defaults, _layer(config, name)):
         if layer is not None:
             _put_over(settled, layer)
     if settled.get("dead_letter") == name:
         del settled["dead_letter"]  # a queue of dead letters, where every queue has the same one: no copies of copies
     return QueueSettings(name, **settled)
+
+
+def _layer(config: Config, name: str) -> Queue | None:
+    """The table of a queue: its own, else that of the first pattern that names it."""
+    if name in config.queues:
+        return config.queues[name]
+    return next((layer for pattern, layer in config.queues.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
 
 def dead_letter_queues(config: Config) -> set[str]:

@@ -15,7 +15,6 @@ from .urls import scheme_of
 
 _WARNED = (
     "http",
-    "routes",
     "bundles.*.setup",
     "defaults.drain_delay",
     "defaults.prefix",

@@ -42,6 +42,7 @@ from .breakers import Breakers
 from .bundles import Bundles
 from .burst import Burst
 from .flows import Emitting, Held
+from .found_queues import FoundQueues, is_pattern
 from .hooked import Hooked
 from .housekeeping import keep_house
 from .journal import Journal
@@ -105,6 +106,7 @@ class Host(Hooked):
         self.bundles = Bundles(self)
         self.alerts = alerts.Alerts(self)
         self.breakers = Breakers(self)
+        self.found = FoundQueues(self, self.config.queues if self._only is None else self._only)
         self.required = Required(self)
         self.workers: dict[str, QueueWorker] = {}
         self.claiming = asyncio.Semaphore()
@@ -187,6 +189,7 @@ class Host(Hooked):
         children = [spec for _, spec in specs]
         await hold(children, confined=True)
         self.bundles.start(specs, services)
+        await self.found.look()
         self._serve_queues(self._wanted_queues())
         if tend:
             self.tend()
@@ -204,6 +207,7 @@ class Host(Hooked):
         self.tended = True
         self.spawn(self._heartbeats())
         self.spawn(self._hear_cancels())
+        self.spawn(self.found.watch())
         self.spawn(self.alerts.hear_flows())
         self.spawn(serve_schedules(self))
         self.spawn(keep_house(self.backend, self.config, self.log, self.backend_trouble, self.clock))
@@ -230,7 +234,9 @@ class Host(Hooked):
         self.breakers.take_in(entries)
         self._serve_queues(self._wanted_queues())
         handlers = [
-            PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode()) for e in entries if e.name != "*"
+            PublishedHandler(e.name, e.queue, json.dumps(e.listing()).encode())
+            for e in entries
+            if e.name != "*" and self.catalogue.named(e.name) is e  # of several versions the newest is told of
         ]
         self.publisher.publish(handlers)
         self.poke_all()
@@ -240,8 +246,12 @@ class Host(Hooked):
     def _wanted_queues(self) -> list[str]:
         own = [alerts.QUEUE] if self.alerts.deliver_here else []
         if self._only is not None:
-            return [*self._only, *own]
-        names = set(self.config.queues) | self.catalogue.queues | {"default"}
+            named = [name for name in self._only if not is_pattern(name)]
+            return [*named, *sorted(self.found.names - set(named)), *own]
+        there = self.found.names
+        names = (
+            {name for name in self.config.queues if not is_pattern(name)} | self.catalogue.queues | {"default"} | there
+        )
         # A queue of dead letters is read by people; it is served only where it is named with -q.
         return sorted(names - dead_letter_queues(self.config))
 
@@ -251,6 +261,10 @@ class Host(Hooked):
             if queue_settings(self.config, name).exclusive and (foreign := await self.backend.foreign_workers(name)):
                 text = f"queues.{name}: exclusive = true, and there are other workers: {', '.join(foreign)}; stop them first"
                 raise ConfigurationError(text)
+
+    def serve_found(self) -> None:
+        """There are queues that a pattern names."""
+        self._serve_queues(self._wanted_queues())
 
     def _serve_queues(self, names: Sequence[str]) -> None:
         new = [name for name in names if name not in self.workers]

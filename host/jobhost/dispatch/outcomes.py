@@ -21,6 +21,8 @@ LEAST_POSTPONE_MS = 100
 MOST_POSTPONES = 100
 RATE_LIMITED_MS = 1_000
 """Pause of a job whose handler says that the queue is over its rate limit."""
+VERSION_RELEASES = 20
+"""How often a job that asks for another version is left for others, where unknown jobs fail: a quarter of an hour."""
 RELEASE_FIRST_MS = 1_000
 RELEASE_LONGEST_MS = 60_000
 
@@ -134,9 +136,12 @@ def _cancelled(reason: str, lease: Lease, queue: QueueSettings) -> Settlement | 
     return Settlement(lease, "failed", error=as_json(error), attempt_used=False, keep=queue.keep_failed)
 
 
-def unknown_job(error: dict[str, Any], job: Job, lease: Lease, queue: QueueSettings) -> Settlement:
-    """No handler has the job's name: fail it, or leave it for another host after a pause that grows."""
-    if queue.unknown_jobs == "fail":
+def unknown_job(
+    error: dict[str, Any], job: Job, lease: Lease, queue: QueueSettings, other_version: bool = False
+) -> Settlement:
+    """No handler has the job's name: fail it, or leave it for another host after a pause that grows. `other_version`: the handler is here,
+    in another version than the job asks for: somebody is about to deploy it, or has not stopped it yet."""
+    if queue.unknown_jobs == "fail" and not (other_version and job.released < VERSION_RELEASES):
         return failed(lease, error, queue, attempt_used=False)
     delay = min(RELEASE_LONGEST_MS, RELEASE_FIRST_MS << min(job.released, 6))
     return Settlement(lease, "delayed", delay_ms=delay, attempt_used=False, released=True)

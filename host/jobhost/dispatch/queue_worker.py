@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobhost_runtimes.run import Ending, Outcome, Run, host_error
 from jobhost_runtimes.services import Line
 
+from .. import versions
 from ..catalogue import Entry
 from ..config.policy import Policy, handler_policy, put_job_over
 from ..config.queues import QueueSettings
@@ -171,17 +172,17 @@ class QueueWorker:
             runtime = entry.runtime
             assert runtime is not None
             if breaking and (allowed := self.host.breakers.room(entry.name)) is not None:
-                groups.append(((entry.name,), allowed - asked))
+                groups.append((entry.names, allowed - asked))
                 if allowed <= 0:
                     continue
             # Handlers of one runtime and kind share its places.
             key = (id(runtime), entry.kind)
             if key not in shared:
                 shared[key] = (runtime.room(entry.handler) - asked, [])
-            shared[key][1].append(entry.name)
+            shared[key][1].extend(entry.names)
             limit = entry.settings.concurrency
             if limit is not None:
-                groups.append(((entry.name,), limit - self.host.running_of[entry.name] - asked))
+                groups.append((entry.names, limit - self.host.running_of[entry.name] - asked))
         groups += [(names, room) for room, names in shared.values()]
         known = sum(max(0, room) for room, _ in shared.values())
         others = self._others()
@@ -278,7 +279,7 @@ class QueueWorker:
         assert entry.runtime is not None
         if len(self._plans) >= MOST_PLANS:
             self._plans.clear()  # one handler may serve a queue of countless names
-        policy = handler_policy(name, self.name, entry.settings, self.host.config)
+        policy = handler_policy(name if entry.name == "*" else entry.name, self.name, entry.settings, self.host.config)
         plan = self._plans[name] = (entry, policy, entry.runtime.submit)
         return plan
 
@@ -288,9 +289,11 @@ class QueueWorker:
         self._limits = limits_of(self.settings, self.host.catalogue.entries, self.host.config)
 
     def _settle_unknown(self, job: Job, lease: Lease) -> None:
-        error = UnknownJobTypeError(job.name, self.host.catalogue.names())
+        name, version = versions.split(job.name)
+        here = self.host.catalogue.versions(name) if version is not None else []
+        error = UnknownJobTypeError(job.name, self.host.catalogue.names(), here)
         stored = host_error("UnknownJobTypeError", str(error))
-        self._settle(unknown_job(stored, job, lease, self.settings), job)
+        self._settle(unknown_job(stored, job, lease, self.settings, bool(here)), job)
 
     def _ended(self, run: Run, outcome: Outcome) -> None:
         live: Live = run.tag
