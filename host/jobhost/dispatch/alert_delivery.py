@@ -97,7 +97,7 @@ def run(alert: Alert, body: bytes, base_dir: Path) -> int:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,  # in our session: what is in another one counts as left behind by a child
         )
     except OSError as error:
         raise AlertError(f"{alert.command[0]} can't be started: {error.strerror}") from error
