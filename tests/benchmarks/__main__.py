@@ -23,6 +23,7 @@ SUBJECTS = (
     "growth",
     "isolation",
     "flows",
+    "fairness",
     "testing_kit",
 )
 

@@ -1,7 +1,7 @@
 """Empties a full queue through a whole host.
 
 {"handler", "backend", "folder", "url" and "prefix" of Redis, "isolation", "concurrency", "jobs", "uvloop",
-"profile": how many functions to list on stderr}
+"settings": of the handler, "tenants": how many each job's data names one of, "profile": how many functions to list on stderr}
 """
 
 from __future__ import annotations
@@ -108,12 +108,13 @@ def make_backend(setting: dict[str, Any]) -> Memory | Sqlite | Redis:
     return Redis(setting["url"], setting["prefix"])
 
 
-async def fill(backend: Backend, handler: str, jobs: int) -> None:
+async def fill(backend: Backend, handler: str, jobs: int, tenants: int = 0) -> None:
     """Add the jobs beforehand, to a file through a backend of its own: the host opens its backend itself, and only once."""
     shared = isinstance(backend, MemoryBackend)
     if not shared:
         await backend.open()
-    new = [NewJob(handler, json.dumps(payload(n)).encode()) for n in range(jobs)]
+    more = [{"tenant": f"tenant-{n}"} for n in range(tenants)] or [{}]
+    new = [NewJob(handler, json.dumps(payload(n) | more[n % len(more)]).encode()) for n in range(jobs)]
     for start in range(0, jobs, 1000):
         await backend.add(new[start : start + 1000])
     if not shared:
@@ -130,15 +131,18 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
         "isolation": setting["isolation"],
         "pool": {"children": 2, "max_runs": 10_000_000, "concurrency": max(64, setting["concurrency"] // 2)},
     }
-    queues = {"default": {"concurrency": setting["concurrency"]}}
+    queues = {"default": {"concurrency": setting["concurrency"], "exclusive": bool(setting.get("settings"))}}
+    settings = {name: setting.get("settings") or {}}
     url = setting.get("url", "memory://")
-    config = Config.model_validate({"queue_url": url, "bundles": [table], "queues": queues})
+    config = Config.model_validate({"queue_url": url, "bundles": [table], "queues": queues, "handlers": settings})
     jobs = setting["jobs"]
     profiler = cProfile.Profile() if setting.get("profile") else None
     backend = make_backend(setting)
     backend.meter = Meter(jobs, profiler)
     filled = time.perf_counter()
-    await fill(backend if setting["backend"] == "memory" else make_backend(setting), name, jobs)
+    await fill(
+        backend if setting["backend"] == "memory" else make_backend(setting), name, jobs, setting.get("tenants", 0)
+    )
     filled = time.perf_counter() - filled
     host = Host(config, backend=backend, log=set_up(None, "info"), queues=["default"])
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..admission import Admission
@@ -60,7 +59,6 @@ class FairShelf:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._counted: Counter[tuple[str | None, str | None]] | None = None
 
     def claim(self, limit: int, admission: Admission, limits: Limits, now: int) -> tuple[list[Record], int | None]:
         """Take jobs in turn; and give when a limit may have room again."""
@@ -89,11 +87,7 @@ class FairShelf:
         return record
 
     def active(self, name: str | None, key: str | None) -> int:
-        if self._counted is None:
-            self._counted = Counter()
-            for one in self._shelf.active.values():
-                self._counted.update(((None, None), (one.name, None), (one.name, one.key)))
-        return self._counted[name, key]
+        return self._shelf.run_now(name, key)
 
     def window(self, name: str, key: str | None) -> Window:
         return self._shelf.windows.setdefault((name, key), Window())

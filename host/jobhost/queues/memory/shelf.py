@@ -5,7 +5,7 @@ What a state needs is kept here, so that a job changes its state by `withdraw` f
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -36,6 +36,7 @@ class Shelf:
         "paused",
         "ready",
         "records",
+        "running",
         "turns",
         "window",
         "windows",
@@ -53,6 +54,8 @@ class Shelf:
         self.keyed: dict[str, KeyedLines] = {}
         """Jobs of handlers that have a key, by name."""
         self.turns = Turns()
+        self.running: Counter[tuple[str | None, str | None]] | None = None
+        """Active jobs of the queue (None, None), of each name (name, None) and key; counted once a limit has asked for it."""
         self.windows: dict[tuple[str, str | None], Window] = {}
         self.ready = {"waiting": 0, "prioritized": 0}
         self.delayed: list[tuple[int, int, Record]] = []
@@ -132,6 +135,8 @@ class Shelf:
         if state == "active":
             del self.active[record.id]
             record.token = None
+            if self.running is not None:
+                self.running.subtract(((None, None), (record.name, None), (record.name, record.key)))
         elif state in READY:
             self.ready[state] -= 1
             record.state = "active"  # so that its entry counts as stale from here on
@@ -150,6 +155,20 @@ class Shelf:
         if len(self.delayed) > 64 and len(self.delayed) > 2 * self.delayed_count:
             self.delayed = [entry for entry in self.delayed if self._is_delayed(entry)]
             heapify(self.delayed)
+
+    def begin(self, record: Record) -> None:
+        """Place a job that was taken among the active ones."""
+        self.active[record.id] = record
+        if self.running is not None:
+            self.running.update(((None, None), (record.name, None), (record.name, record.key)))
+
+    def run_now(self, name: str | None, key: str | None) -> int:
+        """How many jobs of the queue, of a name, of a key are active."""
+        if self.running is None:
+            self.running = Counter()
+            for one in self.active.values():
+                self.running.update(((None, None), (one.name, None), (one.name, one.key)))
+        return self.running[name, key]
 
     # Claiming ---------------------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class WorkingCalls(Core):
         record.lease_until = lease_until
         record.host = host
         record.started_at = record.since = now
-        shelf.active[record.id] = record
+        shelf.begin(record)
         if "active" in self._feed.wanted:
             self._emit("active", record, record.attempts_made + 1)
         return Claim(record.snapshot(), record.token)

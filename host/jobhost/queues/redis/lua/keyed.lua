@@ -100,9 +100,11 @@ local function put(hash, id, rank)
     key = key_of(name, facts[2], facts[3])
   end
   local line = name .. '\0' .. key
+  if rcall('EXISTS', K .. 'line:' .. line) == 0 then
+    rcall('ZADD', K .. 'keys:' .. name, 0, key)
+    rcall('ZADD', K .. 'names', 0, name)
+  end
   rcall('ZADD', K .. 'line:' .. line, (tonumber(facts[4]) or 0) * 0x200000000 + rank, id)
-  rcall('ZADD', K .. 'keys:' .. name, 0, key)
-  rcall('ZADD', K .. 'names', 0, name)
   rcall('HSET', K .. hash, id, line)
 end
 
