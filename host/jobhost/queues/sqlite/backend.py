@@ -33,11 +33,12 @@ from ..job import (
     Settlement,
     State,
 )
+from ..letters import events_in
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, SingleChanges, StateOp
 from . import adding, claiming, deleting, flows, looking, schedules, settling, state, steering
-from .bell import Bell, Kind, events_in, queues_in
+from .bell import Bell, Kind, queues_in
 from .deleting import CHUNK
 from .faults import in_words
 from .reader import Reader
