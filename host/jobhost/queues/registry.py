@@ -15,13 +15,11 @@ BACKENDS = {
     "sqlite": "sqlite.backend:SqliteBackend",
     "redis": "redis.backend:RedisBackend",
     "rediss": "redis.backend:RedisBackend",
+    "postgresql": "postgres.backend:PostgresBackend",
 }
 """Scheme -> module and class. Each class has a `from_url(url, base_dir, prefix)`; it is imported when its scheme is used."""
 
-PLANNED = ("postgresql",)
-"""Schemes that the documents name and this version has no backend for."""
-
-EXTRAS = {"redis": "redis", "rediss": "redis"}
+EXTRAS = {"redis": "redis", "rediss": "redis", "postgresql": "postgres"}
 """Schemes whose backend needs an extra of the package."""
 
 
@@ -31,8 +29,6 @@ def open_backend(url: str, base_dir: Path, prefix: str = "bull") -> Backend:
     Raises ConfigurationError for a URL that nothing here serves.
     """
     scheme, separator, _ = url.partition("://")
-    if scheme in PLANNED:
-        raise ConfigurationError(f"queue_url: this version does not serve {scheme}:// yet; {_known()}")
     if not separator or scheme not in BACKENDS:
         raise ConfigurationError(f"queue_url: {url!r} is not a queue URL; {_known()}")
     module, _, name = BACKENDS[scheme].partition(":")
@@ -48,4 +44,4 @@ def open_backend(url: str, base_dir: Path, prefix: str = "bull") -> Backend:
 
 
 def _known() -> str:
-    return "use memory://, sqlite:///FILE, redis://HOST or rediss://HOST"
+    return "use memory://, sqlite:///FILE, redis://HOST, rediss://HOST or postgresql://HOST/DATABASE"

@@ -1,0 +1,107 @@
+"""Deleting jobs, with all that is theirs: logs, job state, what they emitted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobhost.errors import JobActiveError
+
+from ..job import Keep, job_scope
+from .rows import ACTIVE, COMPLETED, FAILED
+from .texts import numbers, words
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+CHUNK = 1_000
+"""Jobs deleted in one commit: others shall not wait for a million."""
+
+Deleted = tuple[int, str, str, int, int, str, str | None]
+"""seq, queue, id, created_at, state, name and flow of a job that is gone."""
+
+_DELETE = """WITH gone AS MATERIALIZED ({} FOR UPDATE SKIP LOCKED) DELETE FROM jobs USING gone
+WHERE jobs.seq = gone.seq RETURNING jobs.seq, queue, id, created_at, state, name, flow_id"""
+_FINISHED = "SELECT seq FROM jobs WHERE queue = %s AND state = %s AND finished_at IS NOT NULL"
+_TOO_MANY = _FINISHED + " ORDER BY finished_at, seq LIMIT %s"
+_TOO_OLD = _FINISHED + " AND finished_at < %s ORDER BY finished_at, seq LIMIT %s"
+_STILL_THERE = "SELECT seq FROM jobs WHERE seq = ANY(%s::bigint[]) AND state = ANY(%s::smallint[]) AND since <= %s"
+_FORGET_EMITS = """DELETE FROM emitted USING unnest(%s::text[], %s::text[]) AS u (queue, job)
+WHERE emitted.queue = u.queue AND emitted.job = u.job"""
+
+
+def prune(tx: Transaction, queue: str, state: int, keep: Keep, there: int) -> None:
+    """Delete finished jobs beyond what is kept, at most a chunk: the rest goes with the next commits. `there`: how many there are,
+    where it matters. One host at a time: two that count the same excess would each delete as much."""
+    excess = there - keep.count if keep.count is not None else 0
+    if (excess <= 0 and keep.age_ms is None) or not tx.try_lock("prune", f"{state} {queue}"):
+        return
+    if excess > 0:
+        _delete(tx, _TOO_MANY, (queue, state, min(excess, CHUNK)))
+    if keep.age_ms is not None:
+        _delete(tx, _TOO_OLD, (queue, state, tx.now - keep.age_ms, CHUNK))
+
+
+def delete_listed(tx: Transaction, seqs: Sequence[int], states: Sequence[int], latest: int, tell: bool) -> int:
+    """Delete those of some jobs that are still in one of `states`, since `latest` or before; gives how many. `tell`: by events."""
+    deleted = _delete(tx, _STILL_THERE, (numbers(seqs), numbers(states), latest))
+    for _, queue, id, _, _, name, _ in deleted if tell else ():
+        tx.emit("removed", queue, id, name)
+    return len(deleted)
+
+
+def remove(tx: Transaction, queue: str, id: str) -> bool:
+    """Delete one job that is not active."""
+    find = "SELECT seq, state FROM jobs WHERE queue = %s AND id = %s FOR UPDATE"
+    row = tx.execute(find, (queue, id)).fetchone()
+    if row is None:
+        return False
+    if row[1] == ACTIVE:
+        raise JobActiveError(f"job {id} of queue {queue} is running: cancel it first")
+    for deleted in _delete(tx, "SELECT seq FROM jobs WHERE seq = %s", (row[0],)):
+        tx.emit("removed", queue, id, deleted[5])
+    return True
+
+
+def close_queue(tx: Transaction, queue: str) -> None:
+    """Make sure that no job of a queue runs and none will start."""
+    _check_active(tx, queue)
+    tx.execute("INSERT INTO queues VALUES (%s, true) ON CONFLICT (name) DO UPDATE SET paused = true", (queue,))
+
+
+def forget_queue(tx: Transaction, queue: str) -> bool:
+    """Delete a queue that has no jobs left; False if it has some again."""
+    _check_active(tx, queue)
+    tx.merge_counts("queue = %s", (queue,))
+    if any(tx.counts(queue)):
+        return False
+    tx.forget_counts(queue)
+    tx.execute("DELETE FROM queues WHERE name = %s", (queue,))
+    tx.execute("DELETE FROM windows WHERE queue = %s", (queue,))
+    return True
+
+
+def _check_active(tx: Transaction, queue: str) -> None:
+    if active := tx.counts(queue)[ACTIVE]:
+        raise JobActiveError(f"{active} jobs of queue {queue} are running: pause it and let them end")
+
+
+def _delete(tx: Transaction, which: str, values: tuple[object, ...]) -> list[Deleted]:
+    deleted: list[Deleted] = tx.execute(_DELETE.format(which), values).fetchall()
+    if deleted:
+        tx.execute("DELETE FROM logs WHERE job = ANY(%s::bigint[])", (numbers(row[0] for row in deleted),))
+        scopes = words(job_scope(row[1], row[2], row[3]) for row in deleted)
+        tx.execute("DELETE FROM state WHERE scope = ANY(%s::text[])", (scopes,))
+        if in_flows := [row for row in deleted if row[6] is not None]:
+            _leave_flows(tx, in_flows)
+        for (queue, state), jobs in Counter((row[1], row[4]) for row in deleted).items():
+            tx.count(queue, state, -jobs)
+    return deleted
+
+
+def _leave_flows(tx: Transaction, deleted: Sequence[Deleted]) -> None:
+    """What such jobs had emitted is forgotten, and flows that one had yet to end for may have ended."""
+    tx.execute(_FORGET_EMITS, (words(row[1] for row in deleted), words(row[2] for row in deleted)))
+    for flow in {row[6] for row in deleted if row[4] not in (COMPLETED, FAILED)}:
+        tx.flows.delivery.touched(flow)

@@ -1,0 +1,82 @@
+"""What people ask of queues and jobs: pause, retry, cancel, promote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..seam import Cancelled
+from .flows import JobRef
+from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING
+from .settling import cancel_waiting
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+_FIND = """SELECT seq, state, name, priority, attempts_made, flow_id, flow_name, created_at FROM jobs
+WHERE queue = %s AND id = %s"""
+_AGAIN = """UPDATE jobs SET attempts_made = 0, stalled = 0, child_deaths = 0, postponed = 0, released = 0,
+progress = NULL, result = NULL, error = NULL, started_at = NULL, finished_at = NULL WHERE seq = %s"""
+
+
+def pause(tx: Transaction, queue: str, paused: bool) -> None:
+    """Set a queue's flag."""
+    if paused:
+        tx.execute("INSERT INTO queues VALUES (%s, true) ON CONFLICT (name) DO UPDATE SET paused = true", (queue,))
+    else:
+        tx.execute("DELETE FROM queues WHERE name = %s", (queue,))
+        tx.woken.add(queue)
+    tx.emit("paused" if paused else "resumed", queue)
+
+
+def _find(tx: Transaction, queue: str, id: str) -> tuple[Any, ...] | None:
+    """Hold a job's row, and before it the job's flow: the order of all who change both."""
+    row = tx.execute(_FIND, (queue, id)).fetchone()
+    if row is not None and row[5] is not None:
+        tx.flows.hold((row[5],))
+    return tx.execute(_FIND + " FOR UPDATE", (queue, id)).fetchone()
+
+
+def retry(tx: Transaction, queue: str, id: str) -> bool:
+    """Let a finished job wait again, as if it had never run."""
+    row = _find(tx, queue, id)
+    if row is None or row[1] not in (COMPLETED, FAILED):
+        return False
+    tx.execute(_AGAIN, (row[0],))
+    _wait(tx, queue, id, row[:4])
+    if row[5] is not None:
+        tx.flows.delivery.again(JobRef(queue, id, row[7]), row[5], row[6])
+    return True
+
+
+def promote(tx: Transaction, queue: str, id: str) -> bool:
+    """Let a delayed job wait."""
+    row = _find(tx, queue, id)
+    if row is None or row[1] != DELAYED:
+        return False
+    _wait(tx, queue, id, row[:4])
+    return True
+
+
+def _wait(tx: Transaction, queue: str, id: str, row: tuple[Any, ...]) -> None:
+    seq, old, name, priority = row
+    state = PRIORITIZED if priority else WAITING
+    tx.execute("UPDATE jobs SET state = %s, delay_until = NULL, since = %s WHERE seq = %s", (state, tx.now, seq))
+    tx.move(queue, old, state)
+    tx.woken.add(queue)
+    tx.emit("waiting", queue, id, name)
+
+
+def cancel(tx: Transaction, queue: str, id: str) -> Cancelled:
+    """Fail a job that waits; tell the host of an active one."""
+    row = _find(tx, queue, id)
+    if row is None:
+        return "missing"
+    seq, state, name, _, attempts_made = row[:5]
+    if state in (COMPLETED, FAILED):
+        return "finished"
+    if state == ACTIVE:
+        tx.execute("UPDATE jobs SET cancel_requested = true WHERE seq = %s", (seq,))
+        tx.emit("cancel", queue, id, name, attempts_made + 1)
+        return "requested"
+    cancel_waiting(tx, queue, id, state)
+    return "cancelled"
