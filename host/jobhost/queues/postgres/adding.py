@@ -99,6 +99,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
 
 def _ids(tx: Transaction, jobs: Sequence[NewJob]) -> dict[str, list[str]]:
     needed = Counter(job.queue for job in jobs if job.id is None)
+    tx.need_numbers(needed)
     return {queue: tx.next_ids(queue, needed[queue])[::-1] for queue in sorted(needed)}
 
 

@@ -9,7 +9,7 @@ two hosts wait for each other.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -38,9 +38,9 @@ _IDS = "SELECT nextval(%s::regclass) FROM generate_series(1, %s)"
 class Again(Exception):  # noqa: N818 - no error: it asks for another try
     """The transaction needs locks that are not free, or a sequence that is not there."""
 
-    def __init__(self, locks: Iterable[int] = (), queue: str | None = None) -> None:
+    def __init__(self, locks: Iterable[int], queues: Sequence[str] = ()) -> None:
         self.locks = frozenset(locks)
-        self.queue = queue
+        self.queues = queues
 
 
 class Transaction:
@@ -116,12 +116,18 @@ class Transaction:
         """So many numbers, each above those of all jobs that were added before."""
         return [seq for (seq,) in self.execute(_NUMBERS, (count,)).fetchall()]
 
+    def need_numbers(self, queues: Collection[str]) -> None:
+        """Make sure that queues can number their jobs. Raises Again if not, before any number is used up."""
+        wanted = [queue for queue in queues if queue not in self.numbered]
+        names = words(sequence_of(queue) for queue in wanted)
+        select = "SELECT to_regclass(name) IS NULL FROM unnest(%s::text[]) AS u (name)"
+        missing = [lacks for (lacks,) in self.execute(select, (names,)).fetchall()] if wanted else []
+        if any(missing):
+            raise Again(self._locks, [queue for queue, lacks in zip(wanted, missing, strict=True) if lacks])
+        self.numbered.update(wanted)
+
     def next_ids(self, queue: str, count: int) -> list[str]:
-        """The next numbers of a queue, as ids. Raises Again if it has had none yet."""
-        if queue not in self.numbered:
-            if self.execute("SELECT to_regclass(%s)::text", (sequence_of(queue),)).fetchone() == (None,):
-                raise Again(self._locks, queue)
-            self.numbered.add(queue)
+        """The next numbers of a queue, as ids."""
         return [str(id) for (id,) in self.execute(_IDS, (sequence_of(queue), count)).fetchall()]
 
     def count(self, queue: str, state: int, jobs: int = 1) -> None:

@@ -110,8 +110,8 @@ class Writer(Desk[Link, Transaction]):
                 return self._transact(connection, orders, locks)
             except Again as again:
                 locks |= again.locks
-                if again.queue is not None:
-                    make_sequence(connection, again.queue)
+                for queue in again.queues:
+                    make_sequence(connection, queue)
             except InDoubt as doubt:
                 link.close()
                 if self._ask(link, doubt, orders) == "committed":
