@@ -88,7 +88,7 @@ def wire(death: Death) -> None:
         finally:
             death.step()
 
-    psycopg.Connection.execute = counted_execute  # type: ignore[method-assign]
+    psycopg.Connection.execute = counted_execute  # type: ignore[method-assign, assignment]
     flush, received = Connection._flush, Connection.data_received
 
     def counted_flush(self: Connection) -> None:

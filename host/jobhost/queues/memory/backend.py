@@ -12,6 +12,7 @@ from pathlib import Path
 from jobhost.errors import ConfigurationError, JobActiveError, LeaseLostError
 
 from ..admission import Admission
+from ..drivers import WithoutTransactions
 from ..flows import flow_of, flow_of_new
 from ..job import (
     Claim,
@@ -34,7 +35,7 @@ from .shelf import Shelf
 from .side_calls import SideCalls
 
 
-class MemoryBackend(LookingCalls, FlowCalls, SideCalls):
+class MemoryBackend(LookingCalls, FlowCalls, SideCalls, WithoutTransactions):
     """Jobs in this process, gone with it."""
 
     most_at_once = 1_000

@@ -36,7 +36,7 @@ from ..job import (
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, SingleChanges, StateOp
-from . import adding, claiming, deleting, flows, logs, looking, schedules, settling, state, steering
+from . import adding, claiming, deleting, enqueueing, flows, logs, looking, schedules, settling, state, steering
 from .address import Address, address_of
 from .deleting import CHUNK
 from .faults import in_words
@@ -69,6 +69,8 @@ class PostgresBackend(SingleChanges):
         self._writer = Writer(self.address, clock, self._feed)
         self._reader = Reader(self.address)
         self._ear = Ear(self.address, self._feed, self._writer.handle)
+        self._outside = secrets.token_hex(4)
+        """Of letters that come with a commit of the user's: this handle hears of them too."""
         self._handle = secrets.token_hex(6)
         self._claims = 0
         self._undoing: set[asyncio.Task[None]] = set()
@@ -108,6 +110,12 @@ class PostgresBackend(SingleChanges):
 
     async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
         return await self._write(lambda tx: adding.add_jobs(tx, jobs)) if jobs else []
+
+    async def add_within(self, connection: object, jobs: Sequence[NewJob]) -> list[Added]:
+        driver = await enqueueing.checked_driver(connection)
+        enqueueing.check(jobs)
+        drawn = await self._write(lambda tx: enqueueing.draw(tx, jobs, self.address))
+        return await enqueueing.run(driver, enqueueing.statements(drawn, self.address, self._outside))
 
     # Working ----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 
 from ..admission import Admission
+from ..drivers import WithoutTransactions
 from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
     Event,
@@ -55,7 +56,7 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-class RedisBackend(SingleChanges):
+class RedisBackend(SingleChanges, WithoutTransactions):
     """The `Backend` of `redis://` and `rediss://`. `prefix`: BullMQ's key prefix."""
 
     most_at_once = 32

@@ -7,8 +7,8 @@ hosts to wake) is collected here and let out only after it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Sequence
+from typing import Any, Protocol
 
 from ..job import Event, Json, Keep
 from .deleting import prune
@@ -17,6 +17,13 @@ from .rows import ACTIVE, PRIORITIZED, WAITING
 
 _READ_QUEUE = "SELECT * FROM queues WHERE name = ?"
 _WRITE_QUEUE = "INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Connection(Protocol):
+    """What a transaction needs of one."""
+
+    def execute(self, statement: str, values: Sequence[Any] = ..., /) -> sqlite3.Cursor: ...
+    def executemany(self, statement: str, values: Sequence[Any], /) -> sqlite3.Cursor: ...
 
 
 class QueueRow:
@@ -51,7 +58,7 @@ class QueueRow:
 class Transaction:
     """What one commit does. `wanted`: the types of events somebody, somewhere, waits for."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int, wanted: Container[str]) -> None:
+    def __init__(self, connection: Connection, now: int, wanted: Container[str]) -> None:
         self.execute = connection.execute
         self.execute_many = connection.executemany
         self.now = now
