@@ -62,15 +62,21 @@ def _user() -> str | None:
 
 
 class Instance:
-    """A server of a test's own: killed, frozen and started again on its port with what it had stored. `settings`: `name=value`."""
+    """A server of a test's own: killed, frozen and started again on its port with what it had stored. `settings`: `name=value`.
 
-    def __init__(self, *settings: str, folder: Path | None = None) -> None:
+    `disk`: the size of a disk of its own, such as 32m, at `small` in its folder: the system gives that to its process alone.
+    """
+
+    def __init__(self, *settings: str, disk: str = "") -> None:
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-        self.folder = folder or _folder("postgres")
+        self.folder = _folder("postgres")
+        self.small = self.folder / "small"
+        self._disk = disk
         self._settings = settings
         if (user := _user()) is not None:
             shutil.chown(self.folder, user, pwd.getpwnam(user).pw_gid)
+        self.small.mkdir()
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
         self.start()
         atexit.register(self.close)
@@ -88,13 +94,25 @@ class Instance:
         settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *self._settings)
         options = [part for setting in settings for part in ("-c", setting)]
         command = [str(_programs() / "postgres"), "-D", self._data, *options]
+        if self._disk:
+            command = [*self._with_disk(), *command]
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, user=_user(), cwd="/")
+            user = None if self._disk else _user()
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd="/")
         try:
             waited_for(self._answers)
         except BaseException:
             self.close()
             raise
+
+    def _with_disk(self) -> list[str]:
+        """Before a command: runs it as the server's user, in a namespace where there is a disk of its own."""
+        user = _user()
+        enter = ["unshare", "--mount"] if user else ["unshare", "--mount", "--map-current-user", "--keep-caps"]
+        become = f"setpriv --reuid={user} --regid={pwd.getpwnam(user).pw_gid} --clear-groups" if user else ""
+        owner = f",uid={pwd.getpwnam(user).pw_uid}" if user else ""
+        mount = f"mount -t tmpfs -o size={self._disk},mode=700{owner} tmpfs {self.small}"
+        return [*enter, "sh", "-c", f'{mount} && exec {become} "$@"', "sh"]
 
     def _answers(self) -> bool:
         try:

@@ -19,9 +19,22 @@ _ADVICE = {
     "57P03": "is starting up or shutting down: the queue goes on by itself once it is there",
     "25006": "is read-only: it is a standby, or its default is; name the primary in queue_url",
     "58": "can't read or write its files: {told}; see its log",
-    "XX": "reports damaged data: {told}; see its log",
+    "XX": "failed: {told}; see its log",
 }
 """By SQLSTATE, or by its first two letters."""
+
+_REFUSALS = (
+    ("authentication failed", "28"),
+    ("pg_hba.conf", "28"),
+    ("no password supplied", "28"),
+    ("role ", "28"),
+    ("database ", "3D000"),
+    ("too many clients", "53300"),
+    ("remaining connection slots", "53300"),
+    ("starting up", "57P03"),
+    ("shutting down", "57P03"),
+)
+"""Of what a server says to who connects psycopg gives the words only, and no SQLSTATE."""
 
 TRIED_AGAIN = frozenset({"40001", "40P01", "23505"})
 """Serialization failures, deadlocks, and two that added the same at once: the transaction is done anew, and then sees the other's."""
@@ -31,7 +44,12 @@ HELD_UP = "55P03"
 
 def state_of(error: BaseException) -> str:
     """The SQLSTATE of an error, or an empty text."""
-    return (getattr(error, "sqlstate", None) or "") if isinstance(error, psycopg.Error) else ""
+    if not isinstance(error, psycopg.Error):
+        return ""
+    if error.sqlstate is None and "FATAL" in (said := str(error)):
+        words = said.partition("FATAL")[2]
+        return next((state for part, state in _REFUSALS if part in words), "")
+    return error.sqlstate or ""
 
 
 def is_lost(error: BaseException, connection: psycopg.Connection) -> bool:

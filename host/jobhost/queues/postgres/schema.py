@@ -236,17 +236,26 @@ def _version(connection: psycopg.Connection, address: Address) -> int:
 
 def _bring_up(connection: psycopg.Connection, address: Address) -> None:
     """Create the tables, or those that a later version has added. Hosts that start at once do so one after the other."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (address.key("schema"),))
-        exists = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (address.schema,)).fetchone()
-        if exists == (False,):  # asked before: creating needs a right that using does not
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(address.schema)))
-        there = _version(connection, address)
-        for step in _STEPS[there:]:
-            connection.execute(step.encode(), prepare=False)
-        if there < SCHEMA_VERSION:
-            connection.execute("DELETE FROM versions")
-            connection.execute("INSERT INTO versions VALUES (%s)", (SCHEMA_VERSION,))
+    # Before the transaction, which would know the catalogue as it was when it began.
+    connection.execute("SELECT pg_advisory_lock(%s)", (address.key("schema"),))
+    try:
+        with connection.transaction():
+            _create(connection, address)
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (address.key("schema"),))
+
+
+def _create(connection: psycopg.Connection, address: Address) -> None:
+    exists = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (address.schema,)).fetchone()
+    if exists == (False,):  # asked before: creating needs a right that using does not
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(address.schema)))
+    there = _version(connection, address)
+    for step in _STEPS[there:]:
+        connection.execute(step.encode(), prepare=False)
+    if there < SCHEMA_VERSION:
+        connection.execute("DELETE FROM versions")
+        connection.execute("INSERT INTO versions VALUES (%s)", (SCHEMA_VERSION,))
 
 
 def sequence_of(queue: str) -> str:
