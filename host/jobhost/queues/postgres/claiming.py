@@ -88,7 +88,7 @@ def claim(
     if rate is not None and claims:
         window.count(rate, tx.now, len(claims))
         tx.execute(_WRITE_WINDOW, (queue, window.ends_at, window.used))
-    return Claimed(claims, next_due, len(claims) == limit and _any_left(tx, queue))
+    return Claimed(claims, next_due, len(claims) == limit)
 
 
 def _any_left(tx: Transaction, queue: str) -> bool:

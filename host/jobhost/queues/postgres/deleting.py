@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobhost.errors import JobActiveError
 
-from ..job import Keep, job_scope
+from ..job import Keep
 from .rows import ACTIVE, COMPLETED, FAILED
 from .texts import numbers, words
 
@@ -21,24 +21,32 @@ CHUNK = 1_000
 Deleted = tuple[int, str, str, int, int, str, str | None]
 """seq, queue, id, created_at, state, name and flow of a job that is gone."""
 
-_DELETE = """WITH gone AS MATERIALIZED ({} FOR UPDATE SKIP LOCKED) DELETE FROM jobs USING gone
-WHERE jobs.seq = gone.seq RETURNING jobs.seq, queue, id, created_at, state, name, flow_id"""
+_DELETE = """WITH given AS MATERIALIZED ({} FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM jobs USING given WHERE jobs.seq = given.seq
+RETURNING jobs.seq, queue, id, created_at, state, name, flow_id),
+their_logs AS (DELETE FROM logs USING gone WHERE logs.job = gone.seq),
+their_state AS (DELETE FROM state USING gone WHERE state.scope = 'job:' || queue || ':' || id || ':' || created_at)
+SELECT * FROM gone"""
+"""With the job's own state, whose scope is that of `job_scope`."""
 _FINISHED = "SELECT seq FROM jobs WHERE queue = %s AND state = %s AND finished_at IS NOT NULL"
-_TOO_MANY = _FINISHED + " ORDER BY finished_at, seq LIMIT %s"
+_TOO_MANY = (
+    _FINISHED
+    + """ ORDER BY finished_at, seq
+LIMIT greatest(0, least(%s, (SELECT sum(CASE WHEN %s = 4 THEN completed ELSE failed END) FROM counts WHERE queue = %s) + %s))"""
+)
 _TOO_OLD = _FINISHED + " AND finished_at < %s ORDER BY finished_at, seq LIMIT %s"
 _STILL_THERE = "SELECT seq FROM jobs WHERE seq = ANY(%s::bigint[]) AND state = ANY(%s::smallint[]) AND since <= %s"
 _FORGET_EMITS = """DELETE FROM emitted USING unnest(%s::text[], %s::text[]) AS u (queue, job)
 WHERE emitted.queue = u.queue AND emitted.job = u.job"""
 
 
-def prune(tx: Transaction, queue: str, state: int, keep: Keep, there: int) -> None:
-    """Delete finished jobs beyond what is kept, at most a chunk: the rest goes with the next commits. `there`: how many there are,
-    where it matters. One host at a time: two that count the same excess would each delete as much."""
-    excess = there - keep.count if keep.count is not None else 0
-    if (excess <= 0 and keep.age_ms is None) or not tx.try_lock("prune", f"{state} {queue}"):
+def prune(tx: Transaction, queue: str, state: int, keep: Keep) -> None:
+    """Delete finished jobs beyond what is kept, at most a chunk: the rest goes with the next commits. One host at a time, from before
+    it counts: two that count the same excess would each delete as much."""
+    if (keep.count is None and keep.age_ms is None) or not tx.try_lock("prune", f"{state} {queue}"):
         return
-    if excess > 0:
-        _delete(tx, _TOO_MANY, (queue, state, min(excess, CHUNK)))
+    if keep.count is not None:
+        _delete(tx, _TOO_MANY, (queue, state, CHUNK, state, queue, tx.counted(queue, state) - keep.count))
     if keep.age_ms is not None:
         _delete(tx, _TOO_OLD, (queue, state, tx.now - keep.age_ms, CHUNK))
 
@@ -90,9 +98,6 @@ def _check_active(tx: Transaction, queue: str) -> None:
 def _delete(tx: Transaction, which: str, values: tuple[object, ...]) -> list[Deleted]:
     deleted: list[Deleted] = tx.execute(_DELETE.format(which), values).fetchall()
     if deleted:
-        tx.execute("DELETE FROM logs WHERE job = ANY(%s::bigint[])", (numbers(row[0] for row in deleted),))
-        scopes = words(job_scope(row[1], row[2], row[3]) for row in deleted)
-        tx.execute("DELETE FROM state WHERE scope = ANY(%s::text[])", (scopes,))
         if in_flows := [row for row in deleted if row[6] is not None]:
             _leave_flows(tx, in_flows)
         for (queue, state), jobs in Counter((row[1], row[4]) for row in deleted).items():

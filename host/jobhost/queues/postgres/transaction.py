@@ -140,6 +140,10 @@ class Transaction:
         counts[old] -= jobs
         counts[new] += jobs
 
+    def counted(self, queue: str, state: int) -> int:
+        """By how many this transaction has changed the number of jobs in a state, so far only here."""
+        return self._counts[queue][state]
+
     def counts(self, queue: str) -> list[int]:
         """The number of jobs in each state."""
         rows = self.execute(_COUNTS, (queue,)).fetchall()
@@ -178,13 +182,11 @@ class Transaction:
         """Do what is done once for all operations: end flows, prune, count."""
         if self._flows is not None:
             self._flows.finish()
-        counted: dict[str, list[int]] = {}
         for (queue, state), keep in self._keeps.items():
-            if keep.count is not None or "drained" in self.wanted:
-                counted[queue] = self.counts(queue)
-            prune(self, queue, state, keep, counted[queue][state] if keep.count is not None else 0)
+            prune(self, queue, state, keep)
         for queue in {queue for queue, _ in self._keeps} if "drained" in self.wanted else ():
-            if not any(counted[queue][state] for state in (WAITING, PRIORITIZED, ACTIVE)):
+            counts = self.counts(queue)
+            if not any(counts[state] for state in (WAITING, PRIORITIZED, ACTIVE)):
                 self.emit("drained", queue)
         self._write_counts()
 
