@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
@@ -20,7 +21,7 @@ def measure(options: Options) -> list[Row]:
     server = Instance()
     schemas = (f"bench{n}" for n in count())
     try:
-        sides = {
+        sides: dict[str, Callable[[], Figures]] = {
             "host": lambda: _host(f"{server.url}?schema={next(schemas)}", options.count(JOBS)),
             "procrastinate": partial(_procrastinate, server, options.count(PROCRASTINATE_JOBS)),
         }

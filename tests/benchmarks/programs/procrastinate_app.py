@@ -33,7 +33,8 @@ async def measure(url: str, jobs: int, concurrency: int) -> dict[str, float]:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         for start in range(0, jobs, STEP):
-            await job.batch_defer_async(*({"data": payload(n)} for n in range(start, min(jobs, start + STEP))))
+            some: list[Any] = [{"data": payload(n)} for n in range(start, min(jobs, start + STEP))]
+            await job.batch_defer_async(*some)
         worker = asyncio.create_task(app.run_worker_async(concurrency=concurrency, install_signal_handlers=False))
         await all_ended.wait()
         worker.cancel()
