@@ -1,7 +1,6 @@
 """What the file may say and this version does not do: the one list of it.
 
-Nothing is accepted in silence. What would weaken a promise of safety or durability is refused; the rest is warned about,
-where it is written explicitly. A feature that arrives takes its lines out of here.
+Nothing is accepted in silence: each is warned about where it is written explicitly. A feature that arrives takes its lines out of here.
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ def open_backend(url: str, base_dir: Path, prefix: str = "bull") -> Backend:
     module, _, name = BACKENDS[scheme].partition(":")
     try:
         backend = getattr(import_module(f".{module}", __package__), name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # psycopg without its library is there and can't be imported
         if scheme not in EXTRAS:
             raise
         raise ConfigurationError(
-            f"queue_url: {scheme}:// needs {error.name}: pip install 'jobhost[{EXTRAS[scheme]}]'"
+            f"queue_url: {scheme}:// needs {error.name or 'more than is installed'}: pip install 'jobhost[{EXTRAS[scheme]}]'"
         ) from error
     return cast("Backend", backend.from_url(url, base_dir, prefix))
 
