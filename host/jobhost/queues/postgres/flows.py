@@ -49,7 +49,8 @@ _COLUMNS: tuple[Callable[[Iterable[Any]], str], ...] = (
     blobs,
 )
 _LIVES = "SELECT EXISTS (SELECT 1 FROM jobs WHERE flow_id = %s AND finished_at IS NULL)"
-_RUNNING_UNDER = "SELECT id FROM flows WHERE parent = %s AND status = 0"
+# Not `status = 0`, for which the planner would walk the index of all that run.
+_RUNNING_UNDER = "SELECT id FROM flows WHERE parent = %s AND status < 1"
 _UNMET = """SELECT DISTINCT j.handler FROM flow_joins j WHERE j.flow = %s AND EXISTS (SELECT 1 FROM subscriptions s
 WHERE s.handler = j.handler AND s.joins IS NOT NULL AND s.trigger NOT IN
 (SELECT k.trigger FROM flow_joins k WHERE k.flow = j.flow AND k.handler = j.handler AND k.key = j.key)) ORDER BY j.handler"""
@@ -228,7 +229,7 @@ def silent(look: Look) -> list[str]:
     """Running flows none of whose jobs and sub-flows is left, as far as can be seen from outside."""
     select = """SELECT id FROM flows WHERE status = 0
     AND NOT EXISTS (SELECT 1 FROM jobs WHERE flow_id = flows.id AND finished_at IS NULL)
-    AND NOT EXISTS (SELECT 1 FROM flows AS sub WHERE sub.parent = flows.id AND sub.status = 0) LIMIT %s"""
+    AND NOT EXISTS (SELECT 1 FROM flows AS sub WHERE sub.parent = flows.id AND sub.status < 1) LIMIT %s"""
     return [id for (id,) in look(select, (SWEPT,))]
 
 
