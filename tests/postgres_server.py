@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from jobhost_runtimes.strays import descendants
 
 from tests.redis_server import free_port, waited_for
 
@@ -133,10 +134,21 @@ class Instance:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
 
+    def freeze(self) -> None:
+        """Stop all its processes where they are."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in (self.process.pid, *descendants(self.process.pid)):
+            os.kill(pid, number)
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT in good order, SIGQUIT as in a crash."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            self.thaw()
             self.process.send_signal(how)
             self.process.wait(PATIENCE)
 

@@ -88,6 +88,46 @@ async def test_a_server_that_is_restarted(own: Instance, how: signal.Signals) ->
         assert ran == {one.id: 1 for one in added}
 
 
+async def test_a_server_that_hangs(own: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks does not wait for ever; once it goes on, all does."""
+    monkeypatch.setattr("jobhost.queues.postgres.backend.PATIENCE", 0.3)
+    async with opened(PostgresBackend(own.url)) as backend:
+        await backend.add([NewJob("a")])
+        own.freeze()
+        with anyio.fail_after(PATIENCE):
+            with pytest.raises(BackendUnavailableError, match="did not answer within"):
+                await backend.add([NewJob("b")])
+            with pytest.raises(BackendUnavailableError, match="did not answer within"):
+                await backend.counts("default")
+            own.thaw()
+            while True:
+                try:
+                    await backend.add([NewJob("c")])
+                    break
+                except BackendUnavailableError:
+                    await anyio.sleep(0.05)
+        names = [job.name for job in (await backend.jobs())[0]]
+        assert names[0] == "c"
+        assert names.count("a") == 1
+
+
+async def test_a_handle_is_closed_while_its_server_hangs(own: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobhost.queues.postgres.backend.CLOSING", 0.2)
+    backend = PostgresBackend(own.url)
+    await backend.open()
+    own.freeze()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_refused, backend)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(PATIENCE):
+            await backend.close()
+
+
+async def _refused(backend: PostgresBackend) -> None:
+    with pytest.raises(BackendUnavailableError):
+        await backend.add([NewJob("a")])
+
+
 @pytest.mark.long
 async def test_many_crashes_lose_nothing(own: Instance) -> None:
     """Crashed ten times while jobs are added, run and finish: what was acknowledged ends once, with one attempt."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 
@@ -49,6 +49,12 @@ from .writer import Writer
 
 RETURNED_MS = (100, 500, 1_000, 2_000, 5_000, 10_000)
 """Pauses between tries to hand back what was claimed for nobody: within the usual lease."""
+
+PATIENCE = 30.0
+"""Seconds for which a server is waited for."""
+
+CLOSING = 5.0
+"""Seconds for which what is under way is waited for at the end."""
 
 AT_ONCE = 200
 """Settlements of jobs in flows made in one transaction: each holds its flow, and the server has room for some thousand locks."""
@@ -97,14 +103,29 @@ class PostgresBackend(SingleChanges):
         for task in self._undoing:
             task.cancel()
         self._ear.close()
-        await self._writer.close()
-        await self._reader.close()
+        await _closed(self._writer)
+        await _closed(self._reader)
 
     async def _write(self, work: Callable[[Transaction], T], undo: Callable[[T], None] | None = None) -> T:
-        return cast("T", await self._writer.ask(work, undo))
+        return cast("T", await self._answered(self._writer, self._writer.ask(work, undo)))
 
     async def _read(self, look: Callable[[Look], T]) -> T:
-        return cast("T", await self._reader.ask(look))
+        return cast("T", await self._answered(self._reader, self._reader.ask(look)))
+
+    async def _answered(self, desk: Writer | Reader, answer: Coroutine[Any, Any, T]) -> T:
+        """Wait for an answer, but not for ever: a server that hangs says nothing."""
+        limit = asyncio.timeout(PATIENCE)
+        try:
+            async with limit:
+                return await answer
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            desk.shut()
+            text = (
+                f"the Postgres server {self.address.where} did not answer within {PATIENCE:g} s; look whether it hangs"
+            )
+            raise BackendUnavailableError(text) from error
 
     # Producing --------------------------------------------------------------------------------------------------
 
@@ -358,3 +379,11 @@ class PostgresBackend(SingleChanges):
 
 def _nothing() -> None:
     pass
+
+
+async def _closed(desk: Writer | Reader) -> None:
+    closing = asyncio.ensure_future(desk.close())
+    await asyncio.wait([closing], timeout=CLOSING)
+    if not closing.done():
+        desk.shut()
+    await closing

@@ -6,6 +6,8 @@ second after they were taken. So what would walk a table or sort one is turned o
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 
 import psycopg
@@ -29,7 +31,6 @@ _SETTINGS = {
     "lock_timeout": str(LOCK_MS),
     "idle_in_transaction_session_timeout": "60000",
     "default_transaction_isolation": "read committed",
-    "synchronous_commit": "on",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     "enable_seqscan": "off",
@@ -55,6 +56,16 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def shut(self) -> None:
+        """From another thread: end a wait for a server that says nothing. The connection is of no use afterwards."""
+        connection = self._connection
+        try:
+            if connection is not None:
+                with socket.socket(fileno=os.dup(connection.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+        except (psycopg.Error, OSError):
+            pass  # it was just closed
 
     def connection(self) -> psycopg.Connection:
         """The connection, a new one if there is none. Raises BackendUnavailableError, without a try if the last one was just now."""

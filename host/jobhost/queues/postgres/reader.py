@@ -34,12 +34,17 @@ class Reader(Desk[Link, Look]):
     def __init__(self, address: Address) -> None:
         super().__init__(f"the connection to {address.where}")
         self._address = address
+        self._link = Link(address)
 
     def _in_words(self, error: Exception) -> Exception:
         return in_words(error, self._address.where)
 
+    def shut(self) -> None:
+        """End a wait for a server that says nothing."""
+        self._link.shut()
+
     def _connect(self) -> Link:
-        link = Link(self._address, sorts=True)
+        link = self._link = Link(self._address, sorts=True)
         link.connection()
         return link
 

@@ -83,5 +83,5 @@ class Doubts:
             del self._xids[token]
 
     def were_settled(self, connection: psycopg.Connection, token: str) -> bool:
-        xid = self._xids.pop(token, None)
+        xid = self._xids.get(token)
         return xid is not None and status_of(connection, xid) == "committed"

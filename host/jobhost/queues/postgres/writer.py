@@ -46,6 +46,7 @@ class Writer(Desk[Link, Transaction]):
     def __init__(self, address: Address, clock: Clock, feed: Feed) -> None:
         super().__init__(f"the connection to {address.where}")
         self._address = address
+        self._link = Link(address)
         self._clock = clock
         self._feed = feed
         self._begin = _BEGIN.format(address.key("events")).encode()
@@ -59,8 +60,12 @@ class Writer(Desk[Link, Transaction]):
     def _in_words(self, error: Exception) -> Exception:
         return in_words(error, self._address.where)
 
+    def shut(self) -> None:
+        """End a wait for a server that says nothing."""
+        self._link.shut()
+
     def _connect(self) -> Link:
-        link = Link(self._address)
+        link = self._link = Link(self._address)
         link.connection()
         return link
 
