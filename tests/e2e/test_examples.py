@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_server import fresh_url
+
 from . import hide_the_extra
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -130,3 +132,12 @@ def test_the_nightly_report_has_its_time_and_can_be_made_now(example: Path) -> N
     assert re.search(r"nightly-report: 0 2 \* \* \* Europe/Berlin, next \d{4}-\d\d-\d\d 0[23]:00 CES?T", told)
     assert re.search(r"one now, besides: \{'day': '\w+day', 'orders': [345], 'total': \d+, 'currency': 'EUR'\}", told)
     assert len(list((example / ".jobhost" / "reports").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("example", ["transactional"], indirect=True)
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_an_order_and_its_job_commit_together(example: Path, store: str) -> None:
+    """C3, C4: what is rolled back was never there."""
+    where = [] if store == "sqlite" else [fresh_url().partition("?")[0]]
+    told = output(run(example, sys.executable, "run.py", *where), example)
+    assert told.endswith("1 order; receipts sent: [{'sent': 1}]\n")
