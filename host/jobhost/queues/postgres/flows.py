@@ -10,6 +10,7 @@ from ..delivery import Delivery, Source
 from ..flows import (
     EVENTS_KEPT,
     FLOW_STATUSES,
+    Emit,
     FlowEvent,
     FlowInfo,
     FlowStatus,
@@ -30,13 +31,18 @@ _FLOW = "id, name, status, started_at, finished_at, parent, events, data, error"
 _CODES = {status: code for code, status in enumerate(FLOW_STATUSES)}
 _READ = f"SELECT {_FLOW} FROM flows WHERE id = %s"
 _READ_ALL = f"SELECT {_FLOW} FROM flows WHERE id = ANY(%s::text[])"
-_INSERT = f"INSERT INTO flows ({_FLOW}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_INSERT = f"""INSERT INTO flows ({_FLOW}) SELECT * FROM unnest(%s::text[], %s::text[], %s::smallint[], %s::bigint[],
+%s::bigint[], %s::text[], %s::bigint[], %s::bytea[], %s::bytea[])"""
 _UPDATE = """UPDATE flows SET status = u.status, finished_at = u.finished_at, events = u.events, error = u.error
 FROM unnest(%s::text[], %s::smallint[], %s::bigint[], %s::bigint[], %s::bytea[]) AS u (id, status, finished_at, events, error)
 WHERE flows.id = u.id"""
 """Without its data, which may be long and never changes."""
 _EVENTS = """INSERT INTO flow_events (flow, n, ts, type, step, attempt, queue, job, data) SELECT * FROM unnest(
 %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::integer[], %s::text[], %s::text[], %s::bytea[])"""
+_ROW: tuple[Callable[[Iterable[Any]], str], ...] = (
+    *(words, words, numbers, numbers, numbers, words, numbers),
+    *(blobs, blobs),
+)
 _COLUMNS: tuple[Callable[[Iterable[Any]], str], ...] = (
     words,
     numbers,
@@ -48,7 +54,10 @@ _COLUMNS: tuple[Callable[[Iterable[Any]], str], ...] = (
     words,
     blobs,
 )
-_LIVES = "SELECT EXISTS (SELECT 1 FROM jobs WHERE flow_id = %s AND finished_at IS NULL)"
+_LIVES = """SELECT flow FROM unnest(%s::text[]) AS u (flow)
+WHERE EXISTS (SELECT 1 FROM jobs WHERE flow_id = u.flow AND finished_at IS NULL)"""
+_EMITTED = """INSERT INTO emitted SELECT * FROM unnest(%s::text[], %s::text[], %s::text[])
+ON CONFLICT DO NOTHING RETURNING queue, job, emit"""
 # Not `status = 0`, for which the planner would walk the index of all that run.
 _RUNNING_UNDER = "SELECT id FROM flows WHERE parent = %s AND status < 1"
 _UNMET = """SELECT DISTINCT j.handler FROM flow_joins j WHERE j.flow = %s AND EXISTS (SELECT 1 FROM subscriptions s
@@ -80,6 +89,10 @@ class Flows:
         self._events: list[tuple[Any, ...]] = []
         self._fed: set[str] = set()
         """Flows that have got a job in this commit: there is no need to ask whether they live."""
+        self._new: list[NewJob] = []
+        """Jobs that are added together, before it is asked which flows have ended."""
+        self._alive: dict[str, bool] = {}
+        self._first: dict[tuple[str, str, str], bool] = {}
         self._subscribers: dict[str, list[Subscriber]] = {}
         self.delivery = Delivery(self)
 
@@ -128,9 +141,22 @@ class Flows:
             self._subscribers[trigger] = found
         return found
 
+    def expect(self, emits: Sequence[tuple[Source, Emit]]) -> None:
+        """Note emits that are about to be delivered, all at once; `first_emit` knows of them then."""
+        heard = [(source, emit) for source, emit in emits if not emit.implied or self.subscribers(emit.trigger)]
+        keys = [(job.queue, job.id, emit.id(job.queue, job.id, job.created_at)) for job, emit in heard]
+        if keys:
+            self._first.update(dict.fromkeys(keys, False))
+            columns = [words(column) for column in zip(*keys, strict=True)]
+            self._first.update((tuple(row), True) for row in self._execute(_EMITTED, columns).fetchall())
+
     def first_emit(self, source: Source, emit: str) -> bool:
-        insert = "INSERT INTO emitted VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-        return self._execute(insert, (source.queue, source.id, emit)).rowcount > 0
+        key = (source.queue, source.id, emit)
+        if key not in self._first:
+            values = [words([part]) for part in key]
+            return self._execute(_EMITTED, values).rowcount > 0
+        first, self._first[key] = self._first[key], False
+        return first
 
     def join(self, flow: str, handler: str, key: str, trigger: str, payload: Json) -> bool:
         insert = "INSERT INTO flow_joins VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
@@ -144,15 +170,34 @@ class Flows:
         return [handler for (handler,) in self._execute(_UNMET, (flow,)).fetchall()]
 
     def add(self, job: NewJob) -> Added:
-        from .adding import add_job
-
-        added = add_job(self._tx, job)
-        if added.created and job.flow_id is not None:
+        """Add a job before the commit; that it is new is taken for granted until then."""
+        assert job.id is not None, "a job that follows from something has an id that follows too"
+        self._new.append(job)
+        if job.flow_id is not None:
             self._fed.add(job.flow_id)
-        return added
+        return Added(job.id, True, self.now)
+
+    def _add(self) -> None:
+        from .adding import add_jobs
+
+        jobs, self._new = self._new, []
+        if jobs:
+            added = add_jobs(self._tx, jobs)
+            created = {job.flow_id for job, one in zip(jobs, added, strict=True) if one.created}
+            self._fed -= {job.flow_id for job in jobs if job.flow_id is not None} - created
+
+    def _look(self) -> None:
+        """Ask which flows have jobs left, of all that may have ended at once."""
+        asked = [flow for flow in self.delivery.concerned if flow not in self._fed]
+        if asked:
+            self._alive = dict.fromkeys(asked, False)
+            self._alive.update((flow, True) for (flow,) in self._execute(_LIVES, (words(asked),)).fetchall())
 
     def lives(self, flow: str) -> bool:
-        if flow in self._fed or self._execute(_LIVES, (flow,)).fetchone() == (True,):
+        if flow in self._fed:
+            return True
+        alive = self._alive.get(flow)
+        if alive if alive is not None else self._execute(_LIVES, (words([flow]),)).fetchall():
             return True
         known = [one for one in self._changed.values() if one.parent == flow]
         if any(one.status == "running" for one in known):
@@ -172,7 +217,10 @@ class Flows:
 
     def finish(self) -> None:
         """End flows that have nothing left, and write what is done once a commit."""
-        self.delivery.finish()
+        while self._new or not self.delivery.idle:
+            self._add()
+            self._look()
+            self.delivery.finish()
         if self._events:
             columns = zip(*self._events, strict=True)
             self._execute(_EVENTS, [join(column) for join, column in zip(_COLUMNS, columns, strict=True)])
@@ -185,10 +233,12 @@ class Flows:
                 self._tx.events.append(Event("flow", "", flow.id, flow.name, self.now))
 
     def _write(self) -> None:
-        for flow in self._changed.values():
-            if flow.id not in self._there:
-                values = (flow.id, flow.name, _CODES[flow.status], flow.started_at, flow.finished_at, flow.parent)
-                self._execute(_INSERT, (*values, flow.events, flow.data, flow.error))
+        made = [flow for flow in self._changed.values() if flow.id not in self._there]
+        if made:
+            rows = [(f.id, f.name, _CODES[f.status], f.started_at, f.finished_at, f.parent) for f in made]
+            more = [(flow.events, flow.data, flow.error) for flow in made]
+            columns = zip(*(row + rest for row, rest in zip(rows, more, strict=True)), strict=True)
+            self._execute(_INSERT, [join(column) for join, column in zip(_ROW, columns, strict=True)])
         if there := [flow for flow in self._changed.values() if flow.id in self._there]:
             self._execute(
                 _UPDATE,

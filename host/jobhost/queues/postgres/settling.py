@@ -85,6 +85,8 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
     if flows := {settlement.flow.id for settlement in settlements if settlement.flow is not None}:
         tx.flows.hold(flows)
     completed = _complete(tx, [settlement for settlement in settlements if settlement.to == "completed"])
+    if flows:
+        tx.flows.expect(_emits(settlements, completed))
     held = [
         _completed(tx, settlement, completed) if settlement.to == "completed" else _end_badly(tx, settlement)
         for settlement in settlements
@@ -115,6 +117,16 @@ def _complete(tx: Transaction, settlements: Sequence[Settlement]) -> Done:
         words(each.flow.name if each.flow else None for each in settlements),
     )
     return {row[0]: row[1:] for row in tx.execute(_COMPLETE, values).fetchall()}
+
+
+def _emits(settlements: Sequence[Settlement], done: Done) -> list[tuple[JobRef, Emit]]:
+    """What the jobs that have completed emit."""
+    emits = []
+    for settlement in settlements:
+        if settlement.to == "completed" and (row := done.get(fence(settlement.lease.token)[0])) is not None:
+            source = JobRef(settlement.lease.queue, row[0], row[2])
+            emits += [(source, emit) for emit in settlement.emits]
+    return emits
 
 
 def _completed(tx: Transaction, settlement: Settlement, done: Done) -> bool:

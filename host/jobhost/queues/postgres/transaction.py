@@ -86,7 +86,7 @@ class Transaction:
 
     def lock(self, kind: str, *ids: str) -> None:
         """Hold what these name until the commit. Raises Again."""
-        wanted = {self._address.key(kind, id) for id in ids} - self._locks
+        wanted = {self.key(kind, id) for id in ids} - self._locks
         if not wanted:
             return
         select = "SELECT key FROM unnest(%s::bigint[]) AS u (key) WHERE NOT pg_try_advisory_xact_lock(key)"
@@ -94,9 +94,13 @@ class Transaction:
             raise Again(wanted | self._locks)
         self._locks |= wanted
 
+    def key(self, kind: str, id: str) -> int:
+        """The number of a lock."""
+        return self._address.key(kind, id)
+
     def try_lock(self, kind: str, id: str) -> bool:
         """Hold something if nobody else does."""
-        key = self._address.key(kind, id)
+        key = self.key(kind, id)
         if key not in self._locks:
             if self.execute("SELECT pg_try_advisory_xact_lock(%s)", (key,)).fetchone() != (True,):
                 return False
