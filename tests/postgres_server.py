@@ -6,6 +6,7 @@ TESTS_POSTGRES names the folder of another one's programs for the same tests (`/
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
 import pwd
@@ -143,7 +144,8 @@ class Instance:
 
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in (self.process.pid, *descendants(self.process.pid)):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # one that served a connection has just ended
+                os.kill(pid, number)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT in good order, SIGQUIT as in a crash."""
