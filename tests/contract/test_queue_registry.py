@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,11 @@ async def test_sqlite_in_memory_is_memory(tmp_path: Path) -> None:
         open_backend("sqlite:///:memory:", tmp_path)
     with pytest.raises(ConfigurationError, match="takes nothing more"):
         open_backend("memory://jobs", tmp_path)
+
+
+def test_a_store_whose_client_is_missing_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("jobhost.queues.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r"needs psycopg: pip install 'jobhost\[postgres\]'"):
+        open_backend("postgresql://localhost/jobs", tmp_path)

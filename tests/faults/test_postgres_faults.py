@@ -347,6 +347,19 @@ def test_the_command_line_says_it_and_exits_69(tmp_path: Path) -> None:
     assert "secret" not in done.stderr
 
 
+async def test_names_that_no_text_of_postgres_can_hold() -> None:
+    """NUL, and half of a pair of surrogates, in all that a user names."""
+    odd = 'a\0b\1c\ud800"\\'
+    async with opened(PostgresBackend(fresh_url())) as backend:
+        await backend.add([NewJob(odd, b'"\\u0000"', queue=odd, id=odd)])
+        [claimed] = await claim(backend, queue=odd)
+        assert (claimed.job.name, claimed.job.id, claimed.job.data) == (odd, odd, b'"\\u0000"')
+        assert await backend.settle([completed(claimed)]) == [True]
+        assert [queue.name for queue in await backend.queues()] == [odd]
+        await backend.state_set(odd, odd, b"1")
+        assert await backend.state_keys(odd) == ([odd], None)
+
+
 # Several at once ------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,10 @@ def letters_of(events: list[Event], most: int) -> Iterator[bytes]:
     packed: list[bytes] = []
     size = 0
     for event in events:
-        text = _pack(event, most)
+        try:
+            text = _pack(event, most)
+        except UnicodeEncodeError:
+            continue  # half of a pair of surrogates in a name: no letter can say it
         if packed and size + len(text) > most:
             yield b"[" + b",".join(packed) + b"]"
             packed, size = [], 0
