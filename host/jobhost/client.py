@@ -138,18 +138,26 @@ class Client:
 
     # Producing ----------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, name: str, data: Any = None, **options: Unpack[JobOptions]) -> JobHandle:
+    async def enqueue(
+        self, name: str, data: Any = None, *, conn: object = None, **options: Unpack[JobOptions]
+    ) -> JobHandle:
         """Store one job, durably. `data`: a JSON value. `options`: see JobOptions.
 
-        Raises PayloadError if the data is no JSON value or too large, ValueError for a wrong option, BackendUnavailableError.
+        `conn`: a connection of yours to the database of the queues, in a transaction: the job is there if and only if that commits.
+        One of psycopg 3 (sync or async) on Postgres, of sqlite3 on SQLite, or a session of SQLAlchemy over either.
+
+        Raises PayloadError if the data is no JSON value or too large, ValueError for a wrong option, BackendUnavailableError,
+        ConfigurationError for a `conn` that is none of these.
         """
-        (job,) = await self.enqueue_many([{"name": name, "data": data, **options}])
+        (job,) = await self.enqueue_many([{"name": name, "data": data, **options}], conn=conn)
         return job
 
-    async def enqueue_many(self, jobs: Iterable[Mapping[str, Any]]) -> Handles:
+    async def enqueue_many(self, jobs: Iterable[Mapping[str, Any]], *, conn: object = None) -> Handles:
         """Store jobs in one step, all or none: each a mapping of what `enqueue` takes. Raises what `enqueue` raises."""
         new = [await self._new_job(**job) for job in jobs]
-        added = await self.backend.add(new) if new else []
+        if not new:
+            return []
+        added = await (self.backend.add(new) if conn is None else self.backend.add_within(conn, new))
         return [JobHandle(self.backend, self.watch, job.queue, one) for job, one in zip(new, added, strict=True)]
 
     async def start_flow(

@@ -17,6 +17,7 @@ SUBJECTS = (
     "throughput_memory",
     "throughput_sqlite",
     "throughput_redis",
+    "throughput_postgres",
     "latency",
     "latency_redis",
     "start",

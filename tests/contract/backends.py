@@ -14,10 +14,12 @@ import pytest
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import Claim, Event, Job, Lease, NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.postgres import PostgresBackend
 from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
+from tests.postgres_server import fresh_url
 from tests.redis_server import age, fresh_prefix, server_url
 
 PATIENCE = 10
@@ -61,7 +63,17 @@ def _redis(folder: Path, clock: TurnedClock) -> Handles:
     return lambda: RedisBackend(server_url(), prefix, clock)
 
 
-STORES: dict[str, Callable[[Path, TurnedClock], Handles]] = {"memory": _memory, "sqlite": _sqlite, "redis": _redis}
+def _postgres(folder: Path, clock: TurnedClock) -> Handles:
+    url = fresh_url()
+    return lambda: PostgresBackend(url, clock)
+
+
+STORES: dict[str, Callable[[Path, TurnedClock], Handles]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "redis": _redis,
+    "postgres": _postgres,
+}
 """Each gives a function that makes handles on one and the same store; one whose jobs live in the handle gives it again."""
 
 

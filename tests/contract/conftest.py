@@ -22,7 +22,7 @@ def _is_of_redis(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and hasattr(item, "callspec") and "redis" in item.callspec.params.values()
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """Every backend in turn, not opened yet, for a host."""
     return make_backend(request.param, tmp_path)

@@ -16,10 +16,12 @@ from jobhost.config.document import Config
 from jobhost.dispatch.host import Host
 from jobhost.queues.job import Job, NewJob, State
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.postgres import PostgresBackend
 from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
+from tests.postgres_server import url_of
 from tests.redis_server import prefix_of, server_url
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "bundle"
@@ -31,6 +33,8 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 
 def make_backend(kind: str, folder: Path) -> Backend:
+    if kind == "postgres":
+        return PostgresBackend(url_of(f"t_{sha1(str(folder).encode()).hexdigest()[:12]}"))
     if kind == "redis":
         return RedisBackend(server_url(), prefix_of(f"t-{sha1(str(folder).encode()).hexdigest()[:12]}"))
     return MemoryBackend() if kind == "memory" else SqliteBackend(folder / "jobs.db")

@@ -731,7 +731,7 @@ async def test_a_run_that_lingers_after_it_let_its_job_wait_takes_nothing_from_t
         assert (result_of(job), job.attempts_made) == ("second", 1)
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis", "postgres"])
 async def test_moving_a_job_needs_no_redis(kind: str, tmp_path: Path) -> None:
     """One semantics on every backend: a processor in steps runs on an embedded queue too."""
     steps = STEPS.replace(

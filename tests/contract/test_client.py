@@ -16,6 +16,7 @@ from jobhost.queues.job import Claim, Lease, LogLine, PublishedHandler, Settleme
 from jobhost.queues.registry import open_backend
 from jobhost.queues.seam import Backend
 
+from tests.postgres_server import fresh_url
 from tests.redis_server import fresh_prefix, server_url
 
 Test = Callable[[Client], Awaitable[None]]
@@ -26,6 +27,8 @@ def run(scheme: str, tmp_path: Path, test: Test, config: Config | None = None) -
     url = "memory://" if scheme == "memory" else f"sqlite:///{tmp_path}/jobs.db"
     if scheme == "redis":
         url = server_url()
+    if scheme == "postgres":
+        url = fresh_url()
 
     async def whole() -> None:
         backend = open_backend(url, tmp_path, fresh_prefix())
@@ -39,7 +42,7 @@ def run(scheme: str, tmp_path: Path, test: Test, config: Config | None = None) -
     asyncio.run(whole())
 
 
-@pytest.fixture(params=["memory", "redis", "sqlite"])
+@pytest.fixture(params=["memory", "redis", "sqlite", "postgres"])
 def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

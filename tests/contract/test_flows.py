@@ -26,7 +26,7 @@ RUNTIMES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
 def backend_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

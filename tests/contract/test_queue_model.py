@@ -21,7 +21,7 @@ from jobhost.queues.seam import Backend
 from .backends import STORES, TurnedClock
 from .queue_model import Model
 
-SAME = ("memory", "sqlite")
+SAME = ("memory", "sqlite", "postgres")
 """Stores that keep one order; BullMQ has its own places in the line, and numbers of its own."""
 LEASE = 100
 NAMES = ("a", "b", "c")

@@ -58,7 +58,7 @@ def receipt_of(job: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     return make_backend(str(request.param), tmp_path)
 

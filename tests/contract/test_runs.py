@@ -20,7 +20,7 @@ RUNTIMES = {
 CHILDREN = ("python", "node")
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
 def backend_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

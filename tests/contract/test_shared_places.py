@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 JOBS = 30
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 @pytest.mark.parametrize("isolation", ["none", "process"])
 async def test_a_handlers_limit_holds_over_all_queues_of_a_host(kind: str, isolation: str, tmp_path: Path) -> None:
     """H1: `concurrency` of a handler is for the host, whichever of its queues the jobs come from."""

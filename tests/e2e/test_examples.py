@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_server import fresh_url
+
 from . import hide_the_extra
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -209,3 +211,12 @@ def test_the_status_of_jobs_in_a_table_of_ones_own(example: Path) -> None:
         ("Mallory", "failed", "1", "UnrecoverableError: Mallory gets nothing"),
     ]
     assert "0 jobs that wait" in output(run(example, sys.executable, "-m", "jobhost", "check", "--backlog"), example)
+
+
+@pytest.mark.parametrize("example", ["transactional"], indirect=True)
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_an_order_and_its_job_commit_together(example: Path, store: str) -> None:
+    """C3, C4: what is rolled back was never there."""
+    where = [] if store == "sqlite" else [fresh_url().partition("?")[0]]
+    told = output(run(example, sys.executable, "run.py", *where), example)
+    assert told.endswith("1 order; receipts sent: [{'sent': 1}]\n")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.postgres_server import fresh_url
 from tests.redis_server import fresh_prefix, server_url
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -40,6 +41,8 @@ class Project:
         head = 'http = "off"\n'
         if kind == "redis":
             head += f'queue_url = "{server_url()}"\nprefix = "{fresh_prefix()}"\n'
+        if kind == "postgres":
+            head += f'queue_url = "{fresh_url()}"\n'
         lease = '[queues.default]\nlease = "1s"\nstalled_interval = "300ms"\nmax_stalled = 9\n'
         (self.path / "jobhost.toml").write_text(head + config + lease)
         self._env = {name: value for name, value in os.environ.items() if not name.startswith(("JOBHOST_", "REDIS_"))}
@@ -75,7 +78,7 @@ class Project:
             host.wait()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     made = Project(tmp_path, request.param)
     yield made

@@ -2,7 +2,7 @@
 
 `python -m tests.faults.crash_points URL PREFIX CYCLES`: runs a flow CYCLES times, each time with a host that dies one step later than
 the last one did (counted modulo all steps there are), and counts what came of it. A step is: before and after each statement of
-SQLite, COMMIT included; before each write to Redis, and between the moment its reply is there and the moment it is read.
+SQLite and Postgres, COMMIT included; before each write to Redis, and between the moment its reply is there and the moment it is read.
 
 Hosts are forked from this process, which has no threads of its own: a start costs milliseconds.
 """
@@ -22,12 +22,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import redis
 import structlog
 from jobhost.config.document import Config
 from jobhost.dispatch.host import Host
 from jobhost.flow_handles import FlowHandle
 from jobhost.queues.flows import NewFlow, Subscriber
+from jobhost.queues.postgres import PostgresBackend
 from jobhost.queues.redis import RedisBackend
 from jobhost.queues.redis.connection import Connection
 from jobhost.queues.seam import Backend
@@ -77,6 +79,16 @@ def wire(death: Death) -> None:
         return sqlite3.connect(path, timeout=busy_ms / 1000, isolation_level=None, factory=Counted)
 
     schema._connect = connect
+    execute = psycopg.Connection.execute
+
+    def counted_execute(self: psycopg.Connection, *args: Any, **options: Any) -> Any:
+        death.step()
+        try:
+            return execute(self, *args, **options)
+        finally:
+            death.step()
+
+    psycopg.Connection.execute = counted_execute  # type: ignore[method-assign, assignment]
     flush, received = Connection._flush, Connection.data_received
 
     def counted_flush(self: Connection) -> None:
@@ -123,6 +135,8 @@ def backend_of(url: str, prefix: str, ahead_ms: int) -> Backend:
 
     if url.startswith("redis"):
         return RedisBackend(url, prefix, clock)
+    if url.startswith("postgresql"):
+        return PostgresBackend(url, clock)
     return SqliteBackend(Path(url), clock)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_server import fresh_url
 from tests.redis_server import fresh_prefix, server_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,11 +26,13 @@ def crash(url: str, prefix: str, cycles: int) -> dict[str, int]:
 
 
 def store(kind: str, folder: Path) -> tuple[str, str]:
+    if kind == "postgres":
+        return fresh_url(), "unused"
     return (server_url(), fresh_prefix()) if kind == "redis" else (str(folder / "jobs.db"), "unused")
 
 
 @pytest.mark.timeout(PATIENCE + 20)
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
 def test_a_few_deaths_lose_and_double_nothing(kind: str, tmp_path: Path) -> None:
     """F5, G6: exactly once."""
     counts = crash(*store(kind, tmp_path), 60)
@@ -39,7 +42,7 @@ def test_a_few_deaths_lose_and_double_nothing(kind: str, tmp_path: Path) -> None
 
 @pytest.mark.long
 @pytest.mark.timeout(PATIENCE + 20)
-@pytest.mark.parametrize(("kind", "cycles"), [("sqlite", 1_400), ("redis", 900)])
+@pytest.mark.parametrize(("kind", "cycles"), [("sqlite", 1_400), ("redis", 900), ("postgres", 1_100)])
 def test_deaths_at_every_step_lose_and_double_nothing(kind: str, cycles: int, tmp_path: Path) -> None:
     """F5, G6: exactly once; every step there is dies at least twice."""
     counts = crash(*store(kind, tmp_path), cycles)

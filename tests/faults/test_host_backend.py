@@ -202,7 +202,7 @@ async def test_state_that_does_not_fit_on_the_disk_is_an_error_in_the_handler(tm
         assert "the disk is full" in said
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 async def test_lines_of_a_job_that_has_ended_are_not_a_defect(kind: str, tmp_path: Path) -> None:
     """A handler that left a thread behind which still talks when the job is done."""
     later = Gate()

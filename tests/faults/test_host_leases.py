@@ -67,7 +67,7 @@ async def taken_over(backend: Backend, id: str) -> Job:
 
 
 @pytest.mark.parametrize("language", ["python", "node"])
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 async def test_a_run_that_lost_its_lease_is_cancelled_and_finishes_nothing(
     kind: str, language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +98,7 @@ async def test_a_run_that_lost_its_lease_is_cancelled_and_finishes_nothing(
         assert (job.state, job.result, job.attempts_made, job.host) == ("completed", b'"theirs"', 1, "another")
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 async def test_a_job_whose_hosts_die_too_often_fails(kind: str, tmp_path: Path) -> None:
     """Row: host dies. Above `max_stalled` the job fails with StalledError and is copied to the dead letters."""
     backend = make_backend(kind, tmp_path)

@@ -76,7 +76,7 @@ async def test_a_bomb_of_brackets_hurts_nobody(runtime: str) -> None:
         assert result_of(await host.run("echo", "fine")) == "fine"
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 @pytest.mark.parametrize("runtime", ["python", "node"])
 async def test_data_that_does_not_fit_into_a_frame(kind: str, runtime: str, tmp_path: Path) -> None:
     """Fault: too large, by a producer that nobody stopped. The run fails and says the limit; the child is not blamed."""

@@ -14,7 +14,6 @@ from jobhost.queues.sqlite import (
     adding,
     claiming,
     deleting,
-    fair,
     flows,
     keys,
     looking,
@@ -40,7 +39,7 @@ def statements(module: ModuleType) -> Iterator[tuple[str, str]]:
                 yield f"{module.__name__.rsplit('.')[-1]}.{name}", text.format(blank) if "{}" in text else text
 
 
-MODULES = (adding, claiming, deleting, fair, flows, keys, looking, schedules, settling, state, steering)
+MODULES = (adding, claiming, deleting, flows, keys, looking, schedules, settling, state, steering)
 ALL = [pair for module in MODULES for pair in statements(module)]
 
 

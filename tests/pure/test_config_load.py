@@ -175,14 +175,6 @@ def test_a_flag_keeps_the_isolation_that_the_file_gives_a_folder(tmp_path: Path)
     assert [(bundle.path, bundle.env) for bundle in config.bundles] == [(tmp_path / "h", ["A"]), (tmp_path / "new", [])]
 
 
-@pytest.mark.parametrize("url", ["postgresql://secret@x/y"])
-def test_stores_that_are_not_there_are_refused_without_their_password(url: str, tmp_path: Path) -> None:
-    """C3: a store that this version lacks is an error."""
-    (line,) = wrong(f'queue_url = "{url}"', tmp_path)
-    assert "this version cannot use" in line
-    assert "secret" not in line
-
-
 @pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite:///", "jobs.db", "mysql://secret", "memory://x", ""])
 def test_urls_that_are_none_are_refused(url: str, tmp_path: Path) -> None:
     """B1: a queue URL that can't be meant is an error that says what to write."""

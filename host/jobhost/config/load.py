@@ -115,8 +115,6 @@ def _problems(source: Source | None, document: dict[str, Any], origins: dict[Key
     own = [] if source is None else [_in_file(problem, source) for problem in _problems_of(source.table)]
     whole = [_placed(problem, source, origins) for problem in _problems_of(document)]
     problems = list(dict.fromkeys(own + whole))
-    if not any(problem.path[:1] in (("queue_url",), ("bundles",)) for problem in problems):
-        problems += [_placed(problem, source, origins) for problem in unserved.refusals(document)]
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 

@@ -1,7 +1,6 @@
 """What the file may say and this version does not do: the one list of it.
 
-Nothing is accepted in silence. What would weaken a promise of safety or durability is refused; the rest is warned about,
-where it is written explicitly. A feature that arrives takes its lines out of here.
+Nothing is accepted in silence: each is warned about where it is written explicitly. A feature that arrives takes its lines out of here.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from .problems import KeyPath, Problem, key_text
-from .urls import scheme_of
 
 _WARNED = (
     "http",
@@ -23,20 +21,8 @@ _WARNED = (
 )
 """Paths whose feature is not there yet; a `*` is any one name or number."""
 
-_SERVED_SCHEMES = ("memory", "sqlite", "redis", "rediss")
 _OFF: dict[KeyPath, object] = {("http",): "off"}
 """Values that ask for nothing, and so are no reason to warn."""
-
-
-def refusals(document: dict[str, Any]) -> list[Problem]:
-    """Mistakes in a valid document that no warning would excuse: stores that this version lacks."""
-    found = []
-    scheme = scheme_of(document.get("queue_url", "memory://"))
-    if scheme not in _SERVED_SCHEMES:
-        found.append(
-            Problem(("queue_url",), f"this version cannot use {scheme}:// (it has sqlite:///, redis:// and memory://)")
-        )
-    return found
 
 
 def warnings(document: dict[str, Any]) -> list[Problem]:

@@ -105,6 +105,11 @@ class Delivery:
         """No flow is concerned so far."""
         return not self._touched
 
+    @property
+    def concerned(self) -> list[str]:
+        """Flows that `finish` looks at."""
+        return list(self._touched)
+
     # Jobs and flows ------------------------------------------------------------------------------------------------
 
     def start(self, new: NewFlow) -> tuple[bool, int]:

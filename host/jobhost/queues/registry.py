@@ -15,13 +15,11 @@ BACKENDS = {
     "sqlite": "sqlite.backend:SqliteBackend",
     "redis": "redis.backend:RedisBackend",
     "rediss": "redis.backend:RedisBackend",
+    "postgresql": "postgres.backend:PostgresBackend",
 }
 """Scheme -> module and class. Each class has a `from_url(url, base_dir, prefix)`; it is imported when its scheme is used."""
 
-PLANNED = ("postgresql",)
-"""Schemes that the documents name and this version has no backend for."""
-
-EXTRAS = {"redis": "redis", "rediss": "redis"}
+EXTRAS = {"redis": "redis", "rediss": "redis", "postgresql": "postgres"}
 """Schemes whose backend needs an extra of the package."""
 
 
@@ -31,21 +29,19 @@ def open_backend(url: str, base_dir: Path, prefix: str = "bull") -> Backend:
     Raises ConfigurationError for a URL that nothing here serves.
     """
     scheme, separator, _ = url.partition("://")
-    if scheme in PLANNED:
-        raise ConfigurationError(f"queue_url: this version does not serve {scheme}:// yet; {_known()}")
     if not separator or scheme not in BACKENDS:
         raise ConfigurationError(f"queue_url: {url!r} is not a queue URL; {_known()}")
     module, _, name = BACKENDS[scheme].partition(":")
     try:
         backend = getattr(import_module(f".{module}", __package__), name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # psycopg without its library is there and can't be imported
         if scheme not in EXTRAS:
             raise
         raise ConfigurationError(
-            f"queue_url: {scheme}:// needs {error.name}: pip install 'jobhost[{EXTRAS[scheme]}]'"
+            f"queue_url: {scheme}:// needs {error.name or 'more than is installed'}: pip install 'jobhost[{EXTRAS[scheme]}]'"
         ) from error
     return cast("Backend", backend.from_url(url, base_dir, prefix))
 
 
 def _known() -> str:
-    return "use memory://, sqlite:///FILE, redis://HOST or rediss://HOST"
+    return "use memory://, sqlite:///FILE, redis://HOST, rediss://HOST or postgresql://HOST/DATABASE"

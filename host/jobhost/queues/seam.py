@@ -92,6 +92,12 @@ class Backend(Protocol):
     async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
         """Store jobs durably, in order, in one step: all or none. Wakes the hosts that watch their queues."""
 
+    async def add_within(self, connection: object, jobs: Sequence[NewJob]) -> list[Added]:
+        """Add jobs in a transaction of the user's: they are there if and only if it commits, and hosts that watch are woken then.
+
+        Raises ConfigurationError where the store has no transactions, or this is no connection to it; and what the driver raises.
+        """
+
     # Working ----------------------------------------------------------------------------------------------------
 
     async def claim(

@@ -1,4 +1,7 @@
-"""Claims from a small and a large queue in turn: {"backend", "folder", "small", "large", "claims"}. Prints medians in us."""
+"""Claims from a small and a large queue in turn. Prints medians in us.
+
+{"backend", "folder", "url" of Postgres, "small", "large", "claims"}
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psycopg
 from jobhost.queues.admission import Admission
 from jobhost.queues.job import Claim, Lease, NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.postgres import PostgresBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
 
@@ -51,10 +56,15 @@ async def compare(small: Backend, large: Backend, claims: int, prefix: str) -> d
     return {f"{prefix}_{name}": median(times) * 1e6 for name, times in took.items()}
 
 
+def _store(setting: dict[str, Any], name: str) -> Backend:
+    if setting["backend"] == "postgres":
+        return PostgresBackend(f"{setting['url']}?schema={name}")
+    return MemoryBackend() if setting["backend"] == "memory" else SqliteBackend(Path(setting["folder"]) / name)
+
+
 async def measure(setting: dict[str, Any]) -> dict[str, float]:
-    folder = Path(setting["folder"])
     names = ("small", "large")
-    small, large = (MemoryBackend() if setting["backend"] == "memory" else SqliteBackend(folder / n) for n in names)
+    small, large = (_store(setting, name) for name in names)
     await small.open()
     await large.open()
     await add(small, setting["small"])
@@ -66,6 +76,9 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
         claimed = await claim(large, min(STEP, left))
         await complete(large, claimed)
         left -= len(claimed)
+    if setting["backend"] == "postgres":  # within a minute it would do so by itself
+        with psycopg.connect(setting["url"], autocommit=True) as connection:
+            connection.execute("VACUUM large.jobs")
     completed = await compare(small, large, setting["claims"], "completed")
     await small.close()
     await large.close()

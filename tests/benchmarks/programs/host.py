@@ -1,6 +1,6 @@
 """Empties a full queue through a whole host.
 
-{"handler", "backend", "folder", "url" and "prefix" of Redis, "isolation", "concurrency", "jobs", "uvloop",
+{"handler", "backend", "folder", "url" of Postgres or Redis, "prefix" of Redis, "isolation", "concurrency", "jobs", "uvloop",
 "settings": of the handler, "tenants": how many each job's data names one of, "profile": how many functions to list on stderr}
 """
 
@@ -23,6 +23,7 @@ from jobhost.dispatch.host import Host
 from jobhost.logs import set_up
 from jobhost.queues.job import NewJob, Settlement
 from jobhost.queues.memory import MemoryBackend
+from jobhost.queues.postgres import PostgresBackend
 from jobhost.queues.redis import RedisBackend
 from jobhost.queues.seam import Backend
 from jobhost.queues.sqlite import SqliteBackend
@@ -90,6 +91,15 @@ class Sqlite(SqliteBackend):
         return held
 
 
+class Postgres(PostgresBackend):
+    meter: Meter
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        held = await super().settle(settlements)
+        self.meter.count(sum(held))
+        return held
+
+
 class Redis(RedisBackend):
     meter: Meter
 
@@ -99,12 +109,14 @@ class Redis(RedisBackend):
         return held
 
 
-def make_backend(setting: dict[str, Any]) -> Memory | Sqlite | Redis:
+def make_backend(setting: dict[str, Any]) -> Memory | Sqlite | Postgres | Redis:
     match setting["backend"]:
         case "memory":
             return Memory()
         case "sqlite":
             return Sqlite(Path(setting["folder"]) / "jobs.db")
+        case "postgres":
+            return Postgres(setting["url"])
     return Redis(setting["url"], setting["prefix"])
 
 

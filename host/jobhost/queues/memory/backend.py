@@ -10,13 +10,14 @@ from pathlib import Path
 
 from jobhost.errors import ConfigurationError
 
+from ..drivers import WithoutTransactions
 from .flow_calls import FlowCalls
 from .looking_calls import LookingCalls
 from .side_calls import SideCalls
 from .steering_calls import SteeringCalls
 
 
-class MemoryBackend(SteeringCalls, LookingCalls, FlowCalls, SideCalls):
+class MemoryBackend(SteeringCalls, LookingCalls, FlowCalls, SideCalls, WithoutTransactions):
     """Jobs in this process, gone with it."""
 
     most_at_once = 1_000

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..admission import Admission
 from ..dead_letters import Replayed
+from ..drivers import WithoutTransactions
 from ..flows import Emit, FlowEvent, FlowInfo, FlowStatus, Happening, InFlow, NewFlow
 from ..job import (
     Event,
@@ -57,7 +58,7 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-class RedisBackend(SingleChanges):
+class RedisBackend(SingleChanges, WithoutTransactions):
     """The `Backend` of `redis://` and `rediss://`. `prefix`: BullMQ's key prefix."""
 
     most_at_once = 32

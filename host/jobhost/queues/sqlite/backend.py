@@ -35,12 +35,13 @@ from ..job import (
     Settlement,
     State,
 )
+from ..letters import events_in
 from ..limits import Limits
 from ..schedules import Fired, Firing, Schedule
 from ..seam import Added, Cancelled, Claimed, Recovered, Renewal
 from ..state_ops import Result, SingleChanges, StateOp
-from . import adding, claiming, deleting, flows, looking, schedules, settling, state, steering
-from .bell import Bell, Kind, events_in, queues_in
+from . import adding, claiming, deleting, enqueueing, flows, looking, schedules, settling, state, steering
+from .bell import Bell, Kind, queues_in
 from .deleting import CHUNK
 from .faults import in_words
 from .reader import Reader
@@ -118,6 +119,9 @@ class SqliteBackend(SingleChanges):
 
     async def add(self, jobs: Sequence[NewJob]) -> list[Added]:
         return await self._write(lambda tx: adding.add_jobs(tx, jobs))
+
+    async def add_within(self, connection: object, jobs: Sequence[NewJob]) -> list[Added]:
+        return await enqueueing.add(connection, self._path, self._clock(), jobs)
 
     # Working ----------------------------------------------------------------------------------------------------
 

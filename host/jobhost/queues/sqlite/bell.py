@@ -21,6 +21,7 @@ import msgspec
 
 from ..feed import Everything
 from ..job import Event
+from ..letters import letters_of
 
 Kind = Literal["wake", "events", "cancel"]
 
@@ -85,8 +86,8 @@ class Bell:
         if queues:
             self._send("wake", [msgspec.json.encode(sorted(queues))])
         if events:
-            self._send("events", _letters(events))
-            self._send("cancel", _letters([event for event in events if event.type == "cancel"]))
+            self._send("events", letters_of(events, LETTER))
+            self._send("cancel", letters_of([event for event in events if event.type == "cancel"], LETTER))
 
     def _listeners(self, kind: Kind) -> Iterator[str]:
         self._look()
@@ -181,47 +182,3 @@ def queues_in(letters: list[bytes]) -> set[str] | None:
         except msgspec.DecodeError:
             return None
     return queues
-
-
-# Events on their way: [type, queue, job_id, name, ts, attempt, data], without the data if there is none or it is too long.
-_Fields = tuple[str, str, str | None, str | None, int, int]
-
-
-def _letters(events: list[Event]) -> Iterator[bytes]:
-    """Pack events into JSON arrays of bounded size."""
-    packed: list[bytes] = []
-    size = 0
-    for event in events:
-        text = _pack(event)
-        if packed and size + len(text) > LETTER:
-            yield b"[" + b",".join(packed) + b"]"
-            packed, size = [], 0
-        packed.append(text)
-        size += len(text) + 1
-    if packed:
-        yield b"[" + b",".join(packed) + b"]"
-
-
-def _pack(event: Event) -> bytes:
-    fields: list[object] = [event.type, event.queue, event.job_id, event.name, event.ts, event.attempt]
-    if event.data is not None and len(event.data) < LETTER // 2:
-        fields.append(msgspec.Raw(event.data))
-    return msgspec.json.encode(fields)
-
-
-def events_in(letters: list[bytes]) -> Iterator[Event]:
-    """Unpack events; what is none is passed over."""
-    for letter in letters:
-        try:
-            packed = msgspec.json.decode(letter, type=list[list[msgspec.Raw]])
-            events = [_unpack(fields) for fields in packed]
-        except (msgspec.DecodeError, ValueError):
-            continue
-        yield from events
-
-
-def _unpack(fields: list[msgspec.Raw]) -> Event:
-    type, queue, job_id, name, ts, attempt = msgspec.convert(
-        [msgspec.json.decode(field) for field in fields[:6]], type=_Fields
-    )
-    return Event(type, queue, job_id, name, ts, attempt, bytes(fields[6]) if len(fields) > 6 else None)

@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..admission import Admission
+from ..fair_claims import FairClaim, Statements
 from ..fairness import Turns
 from ..job import Claim, Rate
 from ..limits import Limits
 from ..seam import Claimed
 from ..window import Window
-from .fair import FairClaim
 from .rows import ACTIVE, DELAYED, JOB, PRIORITIZED, WAITING, job, token
 
 if TYPE_CHECKING:
@@ -54,6 +54,14 @@ WHERE queue = ? AND name = ? AND key = '' AND state <= 1 AND (priority, rank) > 
 _WINDOW = "SELECT ends_at, used FROM windows WHERE queue = ?"
 _WRITE_WINDOW = "INSERT OR REPLACE INTO windows VALUES (?, ?, ?)"
 
+_FIRST_KEY = "SELECT min(key) FROM jobs INDEXED BY jobs_ready_by_name WHERE queue = ? AND name = ? AND state <= 1"
+_NEXT_KEY = _FIRST_KEY + " AND key > ?"
+_OF_KEY = """SELECT seq FROM jobs INDEXED BY jobs_ready_by_name
+WHERE queue = ? AND name = ? AND key = ? AND state <= 1 ORDER BY priority, rank LIMIT 1 OFFSET ?"""
+_ACTIVE = "SELECT name, key FROM jobs INDEXED BY jobs_listed WHERE queue = ? AND state = 3"
+_OLD_WINDOWS = "DELETE FROM windows WHERE queue > ? AND queue < ? AND ends_at < ?"
+FAIR = Statements(_FIRST_KEY, _NEXT_KEY, _OF_KEY, _ACTIVE, _WINDOW, _WRITE_WINDOW, _OLD_WINDOWS)
+
 Place = tuple[int, int, int, str]
 """priority, rank, seq and name of a job in the line."""
 
@@ -85,7 +93,9 @@ def claim(
             return Claimed([], window.ends_at, False)
     changes = (mark, tx.now + lease_ms, host, tx.now, tx.now)
     if limits is not None or tx.paths:
-        chosen, due = FairClaim(tx, queue, partial(_line, tx, queue, limit)).claim(limit, admission, limits, turns)
+        chosen, due = FairClaim(tx, queue, partial(_line, tx, queue, limit), FAIR).claim(
+            limit, admission, limits, turns
+        )
         if due is not None:
             next_due = due if next_due is None else min(next_due, due)
         taken = _taken(tx, _CHOSEN, changes, (json.dumps(chosen),)) if chosen else []

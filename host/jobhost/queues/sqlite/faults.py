@@ -36,3 +36,12 @@ def in_words(error: Exception, path: Path) -> Exception:
     fault = BackendUnavailableError(f"the queue file {path} {advice.format(path=path)}")
     fault.__cause__ = error
     return fault
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction without a trace, if there is one: some errors have ended it already."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        pass  # of a damaged file not even that can be said

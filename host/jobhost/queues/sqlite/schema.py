@@ -190,7 +190,7 @@ CREATE INDEX jobs_ready_by_name ON jobs (queue, name, key, priority, rank, state
 -- paths: where the key of a handler's jobs is, as JSON.
 CREATE TABLE keys (handler TEXT PRIMARY KEY, paths TEXT NOT NULL) WITHOUT ROWID
 """
-"""Since version 4. `windows` has those of handlers and keys too: QUEUE, 0, HANDLER, and 0, KEY."""
+"""Since version 4. `windows` has those of handlers and keys too: see fair_claims.py."""
 
 _STEPS = (_TABLES.split(";\n"), [_WINDOWS], _FLOWS.split(";\n"), _KEYS.split(";\n"))
 """The statements that make each version out of the one before."""

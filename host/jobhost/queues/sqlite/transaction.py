@@ -7,9 +7,10 @@ hosts to wake) is collected here and let out only after it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Sequence
+from typing import Any, Protocol
 
+from ..fair_claims import BEHIND, BETWEEN
 from ..job import Event, Json, Keep
 from ..limits import Paths
 from . import keys
@@ -19,6 +20,13 @@ from .rows import ACTIVE, PRIORITIZED, WAITING
 
 _READ_QUEUE = "SELECT * FROM queues WHERE name = ?"
 _WRITE_QUEUE = "INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Connection(Protocol):
+    """What a transaction needs of one."""
+
+    def execute(self, statement: str, values: Sequence[Any] = ..., /) -> sqlite3.Cursor: ...
+    def executemany(self, statement: str, values: Sequence[Any], /) -> sqlite3.Cursor: ...
 
 
 class QueueRow:
@@ -53,7 +61,7 @@ class QueueRow:
 class Transaction:
     """What one commit does. `wanted`: the types of events somebody, somewhere, waits for."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int, wanted: Container[str]) -> None:
+    def __init__(self, connection: Connection, now: int, wanted: Container[str]) -> None:
         self.execute = connection.execute
         self.execute_many = connection.executemany
         self.now = now
@@ -97,7 +105,7 @@ class Transaction:
         """Delete the row of a queue."""
         self.execute("DELETE FROM queues WHERE name = ?", (name,))
         self.execute(
-            "DELETE FROM windows WHERE queue = ? OR (queue > ? AND queue < ?)", (name, f"{name}\0", f"{name}\x01")
+            "DELETE FROM windows WHERE queue = ? OR (queue > ? AND queue < ?)", (name, name + BETWEEN, name + BEHIND)
         )
         self._queues.pop(name, None)
 

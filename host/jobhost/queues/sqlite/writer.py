@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from ..clock import Clock
+from ..desk import TICK_S, Desk, Order
 from ..feed import Feed
 from .bell import Bell
-from .desk import TICK_S, Desk, Order, roll_back
-from .faults import HOPELESS, fault_code, in_words
+from .faults import HOPELESS, fault_code, in_words, roll_back
 from .schema import connect_writer
 from .transaction import Transaction
 
@@ -23,11 +23,13 @@ RETRY_S = 0.002
 """The longest step between two tries to get the lock."""
 
 
-class Writer(Desk[Transaction]):
+class Writer(Desk[sqlite3.Connection, Transaction]):
     """Runs operations in transactions, and tells watchers, subscribers and other processes what came of it."""
 
     def __init__(self, path: Path, busy_ms: int, clock: Clock, feed: Feed, bell: Bell) -> None:
-        super().__init__(path, busy_ms)
+        super().__init__(f"the queue file {path}")
+        self._path = path
+        self._busy_ms = busy_ms
         self._clock = clock
         self._feed = feed
         self._bell = bell
@@ -39,6 +41,9 @@ class Writer(Desk[Transaction]):
         self._version = _version(connection)
         return connection
 
+    def _in_words(self, error: Exception) -> Exception:
+        return in_words(error, self._path)
+
     def _serve(self, connection: sqlite3.Connection, orders: list[Order[Transaction]]) -> None:
         """Run orders in one transaction; if it fails by the fault of one of them, each in a transaction of its own."""
         tx: Transaction | None = None
@@ -49,7 +54,7 @@ class Writer(Desk[Transaction]):
                 for order in orders:
                     self._serve(connection, [order])
                 return
-            fault = in_words(error, self._path)
+            fault = self._in_words(error)
             for order in orders:
                 order.error = fault
         self.tell(self._deliver, orders, tx)

@@ -8,16 +8,12 @@ itself.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from jobhost.errors import BackendUnavailableError, JobhostError
-
-from .faults import in_words
 
 MOST = 512
 """Orders handed over together: bounds how long the first of them waits for the last."""
@@ -27,6 +23,13 @@ TICK_S = 1.0
 
 Context = TypeVar("Context")
 Undo = Callable[[Any], None]
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Connection = TypeVar("Connection", bound=Closable)
 
 
 class Order(Generic[Context]):
@@ -60,12 +63,11 @@ class Order(Generic[Context]):
             self.undo(self.result)
 
 
-class Desk(Generic[Context]):
-    """The thread. A subclass says how to connect and how to serve."""
+class Desk(Generic[Connection, Context]):
+    """The thread. A subclass says how to connect and how to serve. `what`: the store, as errors name it."""
 
-    def __init__(self, path: Path, busy_ms: int) -> None:
-        self._path = path
-        self._busy_ms = busy_ms
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._inbox: SimpleQueue[Order[Context] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._serving = False
@@ -114,7 +116,7 @@ class Desk(Generic[Context]):
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-            self.tell(_fail, connected, in_words(error, self._path))
+            self.tell(_fail, connected, self._in_words(error))
             return
         self._serving = True
         self.tell(_succeed, connected)
@@ -135,9 +137,9 @@ class Desk(Generic[Context]):
             pass
 
     def _closed(self) -> BackendUnavailableError:
-        return BackendUnavailableError(f"the queue file {self._path} is not open")
+        return BackendUnavailableError(f"{self._what} is not open")
 
-    def _work(self, connection: sqlite3.Connection) -> None:
+    def _work(self, connection: Connection) -> None:
         closing = False
         while not closing:
             orders, closing = self._collect()
@@ -146,7 +148,7 @@ class Desk(Generic[Context]):
                 self._serve_or_refuse(connection, orders)
             self._look_around(connection)
 
-    def _serve_or_refuse(self, connection: sqlite3.Connection, orders: list[Order[Context]]) -> None:
+    def _serve_or_refuse(self, connection: Connection, orders: list[Order[Context]]) -> None:
         try:
             self._serve(connection, orders)
         except BaseException:  # a mistake of ours ends the thread: it must not leave anybody waiting
@@ -168,13 +170,17 @@ class Desk(Generic[Context]):
             return orders, False
         return orders, True
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> Connection:
         raise NotImplementedError
 
-    def _serve(self, connection: sqlite3.Connection, orders: list[Order[Context]]) -> None:
+    def _serve(self, connection: Connection, orders: list[Order[Context]]) -> None:
         raise NotImplementedError
 
-    def _look_around(self, connection: sqlite3.Connection) -> None:
+    def _in_words(self, error: Exception) -> Exception:
+        """Put an error of the store into a sentence; give any other error as it is."""
+        raise NotImplementedError
+
+    def _look_around(self, connection: Connection) -> None:
         """Called after each turn, at least once a tick."""
 
 
@@ -186,12 +192,3 @@ def _succeed(future: asyncio.Future[None]) -> None:
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction without a trace, if there is one: some errors have ended it already."""
-    try:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        pass  # of a damaged file not even that can be said
