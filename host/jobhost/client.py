@@ -74,9 +74,9 @@ class FlowPage(NamedTuple):
 class Client:
     """A producer's connection to the queues of one store. Use it as `async with`, in one event loop.
 
-    `url`: `sqlite:///FILE` (relative to the working directory); None: the configuration that `jobhost` itself would find
-    here. `backend`: instead of a URL, one that is open already, such as a host's own; it is not closed. `config`: its
-    queues' `max_payload` is kept. `prefix`: of keys on Redis.
+    `url`: `sqlite:///FILE` (relative to the working directory), `postgresql://…` or `redis://…`; None: the
+    configuration that `jobhost` itself would find here. `backend`: instead of a URL, one that is open already, such as a host's own; it
+    is not closed. `config`: its queues' `max_payload` is kept. `prefix`: of keys on Redis.
 
     `memory://` works only inside one process: nobody else sees its jobs, so it takes the host's `backend` to have them run.
 

@@ -23,7 +23,7 @@ LONG = 400  # lines: a file above it has a second subject more often than not
 
 # What a layer may never import, at any level of a file.
 FORBIDDEN = {
-    "jobhost_runtimes": {"jobhost", "pydantic", "redis", "structlog", "click"},
+    "jobhost_runtimes": {"jobhost", "pydantic", "redis", "psycopg", "structlog", "click"},
     "jobhost_sdk": {"jobhost", "jobhost_runtimes", "anyio", "pydantic", "redis", "structlog", "click", "msgspec"},
 }
 
