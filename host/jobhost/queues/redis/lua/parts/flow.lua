@@ -2,7 +2,7 @@
 -- addStandardJob as a function, before this one, and what is to be done stands behind it.
 -- A flow is the hash PREFIX:jh:flow:ID (name, status, started, finished, parent, cut, data, error), and beside it `events` (a list of
 -- MessagePack, the first being number cut + 1), `live` (what has not ended: QUEUE\0ID of jobs, \0ID of sub-flows), `jobs` (in the order they
--- came), `failed` (jobs whose failure counts), `joins` (HANDLER\0KEY\0TRIGGER -> payload), `unmet` (HANDLER\0KEY), `children`.
+-- came), `failed` (jobs whose failure counts), `joins` (HANDLER\0KEY\0TRIGGER -> payload), `children`.
 -- PREFIX:jh:subs:TRIGGER is a hash of handler -> [queue, joins]. What a job has emitted is in its own hash, as `je`.
 local rcall = redis.call
 local P, now
@@ -164,13 +164,9 @@ local function complete(id, join, key)
   local members = {}
   for _, trigger in ipairs(join[3]) do
     local payload = rcall('HGET', fkey(id, 'joins'), head .. '\0' .. trigger)
-    if not payload then
-      rcall('SADD', fkey(id, 'unmet'), head)
-      return nil
-    end
+    if not payload then return nil end
     members[#members + 1] = cjson.encode(trigger) .. ':' .. payload
   end
-  rcall('SREM', fkey(id, 'unmet'), head)
   local data = '{' .. table.concat(members, ',') .. '}'
   return add(id, join[1], join[2], redis.sha1hex(id .. '\0' .. join[1] .. '\0' .. key), data)
 end
@@ -246,6 +242,42 @@ local function ended(what, marks)
   return unmatched
 end
 
+-- The triggers that a handler waits for together, as it is published now.
+local function needs_of(handler)
+  local stored = rcall('HGET', P .. ':jh:handlers', handler)
+  if not stored then return {} end
+  local ok, info = pcall(cjson.decode, cjson.decode(stored)[2])
+  local flow = ok and type(info) == 'table' and info.flow
+  if type(flow) ~= 'table' or flow.join ~= 'all' or type(flow.subscribes) ~= 'table' then return {} end
+  local several = {}
+  for _, trigger in ipairs(flow.subscribes) do
+    if type(trigger) == 'string' then several[trigger] = true end
+  end
+  return next(several, next(several)) and flow.subscribes or {}
+end
+
+-- Handlers whose join never got all it waits for, as JSON texts.
+local function unmet_of(id)
+  local there, needs = {}, {}
+  for _, field in ipairs(rcall('HKEYS', fkey(id, 'joins'))) do
+    local handler, _, trigger = string.match(field, '^([^%z]*)%z(.*)%z([^%z]*)$')
+    local head = string.sub(field, 1, #field - #trigger - 1)
+    if not needs[handler] then needs[handler] = needs_of(handler) end
+    there[head] = there[head] or {handler = handler}
+    there[head][trigger .. '\0'] = true
+  end
+  local handlers, listed = {}, {}
+  for _, one in pairs(there) do
+    for _, trigger in ipairs(needs[one.handler]) do
+      if not one[trigger .. '\0'] and not listed[one.handler] then
+        listed[one.handler] = true
+        handlers[#handlers + 1] = cjson.encode(one.handler)
+      end
+    end
+  end
+  return handlers
+end
+
 local function end_flow(id, status)
   local flow = look_up(id)
   flow.status = status
@@ -254,12 +286,7 @@ local function end_flow(id, status)
   rcall('SREM', P .. ':jh:flows:running', id)
   if status == 'completed' then
     rcall('HDEL', fkey(id), 'error')
-    local handlers, listed = {}, {}
-    for _, head in ipairs(rcall('SMEMBERS', fkey(id, 'unmet'))) do
-      local handler = cjson.encode(string.sub(head, 1, string.find(head, '\0', 1, true) - 1))
-      if not listed[handler] then handlers[#handlers + 1] = handler end
-      listed[handler] = true
-    end
+    local handlers = unmet_of(id)
     table.sort(handlers)
     local unmet = #handlers > 0 and '{"unmet":[' .. table.concat(handlers, ',') .. ']}'
     happened(id, 'flow.completed', nil, 0, nil, unmet or nil)

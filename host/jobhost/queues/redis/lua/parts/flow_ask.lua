@@ -87,7 +87,7 @@ elseif verb == 'forget' then
   for _, id in ipairs(what) do
     local parent = look_up(id).parent
     if parent and parent ~= '' then rcall('SREM', fkey(parent, 'children'), id) end
-    for _, part in ipairs({'events', 'live', 'jobs', 'failed', 'joins', 'unmet', 'children'}) do rcall('DEL', fkey(id, part)) end
+    for _, part in ipairs({'events', 'live', 'jobs', 'failed', 'joins', 'children'}) do rcall('DEL', fkey(id, part)) end
     rcall('DEL', fkey(id))
     rcall('ZREM', P .. ':jh:flows', id)
     rcall('ZREM', P .. ':jh:flows:ended', id)
