@@ -41,7 +41,7 @@ class Bundle {
    * @param {string} root absolute
    * @param {object} schemas what the host's file says of the values of handlers, by name; "" stands for those without an entry
    */
-  constructor(root, schemas) {
+  constructor(root, schemas = {}) {
     this.root = root;
     this.#schemas = schemas;
   }
