@@ -81,8 +81,9 @@ class Link {
       throw new FlowError(`${trigger}: triggers that begin with step:, flow: or start: are jobhost's own`);
     }
     const { flow } = this.#handler.listing;
-    if (flow === undefined || flow.emits?.includes(trigger)) return;
-    throw new FlowError(`${this.#handler.name} may not emit "${trigger}": its flow says emits = ${JSON.stringify(flow.emits ?? [])}`);
+    const emits = Array.isArray(flow?.emits) ? flow.emits : Object.keys(flow?.emits ?? {});
+    if (flow === undefined || emits.includes(trigger)) return;
+    throw new FlowError(`${this.#handler.name} may not emit "${trigger}": its flow says emits = ${JSON.stringify(emits)}`);
   }
 
   #emit({ trigger, key, payload, immediate }, starts) {

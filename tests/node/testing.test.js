@@ -210,3 +210,25 @@ test("P1: what a handler throws is the very error", async () => {
   const odd = await runHandler(() => Promise.reject(undefined));
   assert.throws(() => odd.result, (thrown) => thrown === undefined);
 });
+
+test("P1, G4: payloads and results are checked as in a real run", async () => {
+  const PAID = { type: "object", required: ["total"] };
+  const settings = { name: "pay", flow: { name: "orders", emits: { paid: PAID } }, result: { type: "string" } };
+  const pay = defineHandler(settings, async (job, ctx) => {
+    await ctx.flow.emit("paid", job.data);
+    return job.data.text;
+  });
+  const good = await runHandler(pay, { total: 1, text: "ok" });
+  assert.equal(good.result, "ok");
+  assert.deepEqual(good.emits.map((one) => one.trigger), ["paid"]);
+  for (const [data, message] of [
+    [{ text: "ok" }, /payload\.total/],
+    [{ total: 1, text: 2 }, /result/],
+  ]) {
+    const { error } = await runHandler(pay, data);
+    assert.equal(error.name, "InvalidJobDataError");
+    assert.match(error.message, message);
+  }
+  const other = defineHandler(settings, (job, ctx) => ctx.flow.emit("sent", 1));
+  assert.equal((await runHandler(other)).error.name, "FlowError");
+});

@@ -378,3 +378,20 @@ def test_it_needs_neither_jobhost_nor_asyncio(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout == "5 False\n", done.stderr
+
+
+def test_payloads_and_results_are_checked() -> None:
+    """P1, G4: as in a real run."""
+    paid = {"type": "object", "required": ["total"]}
+
+    @handler("pay", flow={"name": "orders", "emits": {"paid": paid}}, result={"type": "string"})
+    def pay(job: Any, ctx: Any) -> Any:
+        ctx.flow.emit("paid", job.data)
+        return job.data["text"]
+
+    ran = run(pay, {"total": 1, "text": "ok"})
+    assert (ran.result, [emit.trigger for emit in ran.emits]) == ("ok", ["paid"])
+    for data, field in (({"text": "ok"}, "payload.total"), ({"total": 1, "text": 2}, "result")):
+        error = run(pay, data).error
+        assert isinstance(error, InvalidJobDataError)
+        assert field in str(error)

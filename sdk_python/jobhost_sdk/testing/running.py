@@ -186,12 +186,18 @@ class _Bench:
         if self._handler.validate is not None:
             job._data = self._handler.validate(self._wire["data"])
         deadline = None if self._timeout_ms is None else int(time() * 1000) + self._timeout_ms
-        ctx = kind(self._port, job, self._context, self._services, self._port.cancellation, deadline)
+        payloads = self._handler.payloads
+        ctx = kind(self._port, job, self._context, self._services, self._port.cancellation, deadline, payloads=payloads)
         return self._handler.call(job, ctx)
+
+    def _encoded(self, returned: Any) -> bytes:
+        """What the handler returned, checked as a child does."""
+        check = self._handler.encode_result
+        return encode(returned, "result") if check is None else check(returned)
 
     def _judge(self, call: Callable[[], Any]) -> None:
         try:
-            self._end(returned=encode(call(), "result"))
+            self._end(returned=self._encoded(call()))
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler fails the run, not the test run
