@@ -174,7 +174,8 @@ class DeadLetters:
 
         async def purge(letter: Listing) -> None:
             nonlocal done
-            done += await self._backend.remove(letter["queue"], letter["id"])
+            removed = await self._backend.remove(letter["queue"], letter["id"])
+            done += removed
             if on_each is not None:
                 on_each(done)
 
