@@ -25,6 +25,16 @@ def state_text(status: str, until: int, reopens: int, reason: str, host: str) ->
     return json.dumps(told).encode()
 
 
+def read_state(stored: Json | None) -> dict[str, Any]:
+    """What a stored state says; nothing, as of a closed breaker, where somebody has written something else there."""
+    try:
+        told = json.loads(stored or b"{}")
+    except ValueError:
+        return {}
+    known = isinstance(told, dict) and told.get("status") in (OPEN, HALF_OPEN) and isinstance(told.get("until"), int)
+    return told if known else {}
+
+
 class BreakerClient:
     """Breakers of one store."""
 
@@ -49,7 +59,7 @@ class BreakerClient:
 
     async def _listing(self, name: str, handlers: Sequence[str]) -> Listing:
         stored = await self._backend.state_get(SCOPE, name)
-        told: dict[str, Any] = {} if stored is None else json.loads(stored)
+        told = read_state(stored)
         return {
             "name": name,
             "status": told.get("status", "closed"),

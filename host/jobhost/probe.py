@@ -21,8 +21,8 @@ from .config.policy import handler_policy
 from .dispatch.flows import Emitting
 from .dispatch.journal import Journal
 from .dispatch.live import Live
-from .dispatch.queue_worker import wire_context, wire_job
 from .dispatch.services import HostServices
+from .dispatch.wire import wire_context, wire_job
 from .errors import UnknownJobTypeError
 from .levels import hold
 from .queues.admission import Admission

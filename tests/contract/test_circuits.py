@@ -201,6 +201,17 @@ async def test_a_host_that_tried_and_died_leaves_the_trying_to_others(
         await until(lambda: circuit.stored is None)
 
 
+@pytest.mark.parametrize("garbage", [b"5", b'"open"', b'{"status":"open"}', b'{"status":"ajar","until":1}', b"null"])
+async def test_garbage_in_the_place_of_a_breaker_is_a_closed_one(store: Backend, garbage: bytes) -> None:
+    pay = Downstream()
+    pay.down = False
+    async with serving(store, {"pay": (pay, {"breaker": QUICK})}) as host, Client(backend=store) as client:
+        await store.state_set(SCOPE, "pay", garbage)
+        await until(lambda: host.host.breakers._of["pay"].stored == garbage)
+        assert result_of(await host.run("pay", 1)) == 1
+        assert [told["status"] for told in await client.breakers.list()] == ["closed"]
+
+
 def test_a_breaker_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     from jobhost.catalogue import entries_of
     from jobhost.config.document import Config

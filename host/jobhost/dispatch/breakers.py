@@ -8,14 +8,13 @@ them. A handler has its own, or shares a named one with others that need the sam
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobhost_runtimes.run import Ending, Outcome
 
-from ..breakers import HALF_OPEN, OPEN, SCOPE, state_text
+from ..breakers import HALF_OPEN, OPEN, SCOPE, read_state, state_text
 from ..catalogue import Entry
 from ..config.breakers import Breaker, breaker_of
 from ..errors import BackendUnavailableError
@@ -176,7 +175,7 @@ class Breakers:
         if stored == circuit.stored:
             return
         before, circuit.stored = circuit.status, stored
-        told = {} if stored is None else json.loads(stored)
+        told = read_state(stored)
         circuit.status = told.get("status", "")
         circuit.until = told.get("until", 0)
         circuit.reopens = told.get("reopens", 0)

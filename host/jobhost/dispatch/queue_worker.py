@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from jobhost_runtimes.run import Ending, Outcome, Run, host_error
 from jobhost_runtimes.services import Line
@@ -23,13 +23,14 @@ from ..errors import BackendUnavailableError, UnknownJobTypeError
 from ..limits import limits_of
 from ..queues.admission import Admission
 from ..queues.dead_letters import waiting_since
-from ..queues.flows import Happening, InFlow
+from ..queues.flows import Happening
 from ..queues.job import Claim, Job, Lease, Rate, Settlement
 from ..queues.limits import Limits
 from .flows import place_of, put_flow
 from .live import Live
 from .outcomes import Tries, expired, failed, moved, settlement, unknown_job
 from .strategies import wait_ms
+from .wire import wire_context, wire_job
 
 if TYPE_CHECKING:
     from .host import Host
@@ -374,26 +375,6 @@ class QueueWorker:
 
     # Leases -------------------------------------------------------------------------------------------------------
 
-    async def keep_leases(self) -> None:
-        """Renew at half time, for ever. Runs on the host's loop: no handler can hold it up."""
-        while True:
-            await asyncio.sleep(self.settings.lease / 2000)
-            try:
-                await self._renew()
-            except BackendUnavailableError as error:
-                self.host.backend_trouble(error)
-
-    async def _renew(self) -> None:
-        held = list(self.live.values())
-        if not held:
-            return
-        renewals = await self.host.backend.renew([live.lease for live in held], self.settings.lease)
-        for live, renewal in zip(held, renewals, strict=True):
-            if renewal == "lost":
-                self.lease_lost(live)
-            elif renewal == "cancel":
-                self.cancel(live.job.id)
-
     def lease_lost(self, live: Live) -> None:
         if not live.lost and live.run is not None and not live.run.ended:
             live.lost = True
@@ -411,43 +392,6 @@ class QueueWorker:
         if live.run is not None and not live.run.ended and live.entry.runtime is not None:
             live.entry.runtime.cancel(live.run, reason)
 
-    async def recover_stalled(self) -> None:
-        """Look for jobs whose host died, for ever.
-
-        A backend that hung or was gone may have let leases run out though every host lives: each first takes its own again,
-        and after an outage time is left for the others to do so.
-        """
-        gone = False
-        while True:
-            try:
-                await self._renew()
-                if gone:
-                    await asyncio.sleep(self.settings.lease / 2000)
-                    gone = False
-                found = await self.host.backend.recover(
-                    self.name, self.settings.max_stalled, self.settings.keep_failed, self.settings.dead_letter
-                )
-            except BackendUnavailableError as error:
-                gone = True
-                self.host.backend_trouble(error)
-            else:
-                for job_id in (*found.waiting, *found.failed):
-                    self.host.log.warning("job.stalled", queue=self.name, job_id=job_id)
-                self.host.failed += len(found.failed)
-                if found.failed and self.host.alerts.on:
-                    await self._tell_stalled(found.failed)
-                if found.failed and self.host.hooks:
-                    await self.host.hooks.stalled(self.name, found.failed)
-                if found.waiting:
-                    self.poke()
-            await asyncio.sleep(self.settings.stalled_interval / 1000)
-
-    async def _tell_stalled(self, ids: Sequence[str]) -> None:
-        for id in ids:
-            job = await self.host.backend.get(self.name, id)
-            if job is not None and job.state == "failed":
-                self.host.alerts.failed(job, job.error, self.settings.dead_letter, job.attempts_made)
-
 
 def end_line(decided: Settlement, now: int) -> Line:
     """What the job's log keeps of a run that did not end well: its error is gone from the job once a later attempt completes."""
@@ -456,36 +400,3 @@ def end_line(decided: Settlement, now: int) -> Line:
     comes_back = f"the job comes back in {decided.delay_ms} ms" if decided.delay_ms else "the job comes back"
     text = f"{'the job failed' if failed else comes_back}: {error.get('type')}: {error.get('message')}"
     return Line(now, "error" if failed else "warning", text[:MOST_TOLD], None, "host")
-
-
-def wire_job(job: Job, policy: Policy) -> dict[str, Any]:
-    """The `job` of the wire's `execute`. What is nil is left out."""
-    told = {
-        "id": job.id,
-        "name": job.name,
-        "queue": job.queue,
-        "data": job.data,
-        "attempt": job.attempts_made + 1,
-        "max_attempts": policy.attempts,
-        "priority": job.priority,
-        "created_at": job.created_at,
-    }
-    if job.metadata is not None:
-        told["metadata"] = job.metadata
-    return told
-
-
-def wire_context(job: Job, policy: Policy, place: InFlow | None = None) -> dict[str, Any]:
-    """The `context` of the wire's `execute`. What is nil is left out."""
-    attempt = job.attempts_made + 1
-    told: dict[str, Any] = {"attempt": attempt, "idempotency_key": f"{job.queue}:{job.id}:{job.created_at}"}
-    if policy.timeout:
-        told["timeout_ms"] = policy.timeout
-    if job.traceparent is not None:
-        told["traceparent"] = job.traceparent
-    if place is not None:
-        told["flow_id"] = place.id
-        told["flow_name"] = place.name
-        told["step_name"] = place.step
-        told["step_id"] = f"{place.id}__{job.name}__attempt-{attempt}"
-    return told

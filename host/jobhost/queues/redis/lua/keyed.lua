@@ -22,7 +22,8 @@ local function wait_until(at)
   if not due or at < due then due = at end
 end
 
-if rcall('HGET', KEYS[6], 'paused') then return {cmsgpack.pack({}), 0} end
+local meta = rcall('HMGET', KEYS[6], 'paused', 'concurrency')
+if meta[1] then return {cmsgpack.pack({}), 0} end
 
 -- Delayed jobs that are due wait from now on.
 local ripe = rcall('ZRANGEBYSCORE', KEYS[5], 0, (now + 1) * 0x1000 - 1, 'LIMIT', 0, 1000)
@@ -237,6 +238,8 @@ end
 local limit = wanted
 local queue_room = room(allowed.concurrency, allowed.rate, '', K .. 'rate', 0)
 limit = math.min(limit, queue_room)
+-- BullMQ's own global concurrency holds as well.
+if meta[2] then limit = math.min(limit, tonumber(meta[2]) - rcall('LLEN', KEYS[2])) end
 local lefts, begun = {}, {}
 for name, one in pairs(allowed.names) do
   local left = room(one.concurrency, one.rate, 'n' .. name, K .. 'rate:' .. name, 0)
