@@ -43,6 +43,11 @@ class Receiver:
             self.got.append((headers, body))
             return self._answers.pop(0) if self._answers else (204, {})
 
+    def answer(self, answers: Sequence[tuple[int, Mapping[str, str]]]) -> None:
+        """Change what comes next."""
+        with self._lock:
+            self._answers = list(answers)
+
     async def until(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many have come; gives their bodies."""
         with anyio.fail_after(PATIENCE):

@@ -19,6 +19,7 @@ from jobhost.dispatch import alerts
 from jobhost.errors import ConfigurationError
 from jobhost.queues.admission import Admission
 from jobhost.queues.seam import Backend
+from jobhost.testing import TestHost
 from jobhost_sdk import UnrecoverableError
 
 from .functions import Recorder, echo, serving
@@ -243,3 +244,20 @@ def test_a_wrong_alert_is_said_where_it_stands(alert: dict[str, Any], text: str)
         Config.model_validate({"alerts": [alert]})
     assert text.strip('"') in str(raised.value)
     assert "alerts[0]" in str(raised.value) or "alerts.0" in str(raised.value)
+
+
+def test_a_receiver_that_is_down_for_an_hour_is_told_once_it_is_back() -> None:
+    """G3: an hour of virtual time: tried at growing intervals, and told within five minutes of its return."""
+    receiver = Receiver([(503, {})] * 1_000)
+    config = {"queues": DEAD, "alerts": [{"webhook": receiver.url}]}
+    with receiver.serving(), TestHost(config) as host:
+        host.register(hopeless, "hopeless")
+        host.enqueue("hopeless")
+        host.advance("1h")
+        tries = len(receiver.got)
+        assert 15 < tries < 40
+        receiver.answer([])
+        host.advance("5m")
+        assert len(receiver.got) == tries + 1
+        [alert] = host.jobs("jobhost.alert")
+        assert alert.state == "completed"
