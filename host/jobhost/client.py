@@ -200,7 +200,7 @@ class Client:
 
     async def _new_job(self, name: str, data: Any = None, **options: Unpack[JobOptions]) -> NewJob:
         queue = options.get("queue")
-        job = new_job(name, data, queue or "default", options)
+        job = new_job(name, data, "default" if queue is None else queue, options)
         if queue is None:
             job.queue = queue = await self._queue_of(job)
         most = self._max_payload(queue)

@@ -12,7 +12,7 @@ from jobhost.config.document import Config
 from jobhost.config.problems import InvalidConfigurationError
 from jobhost.queues.seam import Backend
 
-from .functions import delayed_for, echo, serving
+from .functions import delayed_for, echo, serving, until
 from .hosting import bundle, error_of, hosted
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +97,26 @@ async def test_a_job_that_has_waited_too_long_fails_unrun(store: Backend) -> Non
         [letter], _ = await store.jobs("dead")
         assert (await store.replay("dead", letter.id)).outcome == "replayed"
         assert (await host.done(old)).state == "completed"
+
+
+async def test_a_step_that_is_too_old_fails_as_any_other(store: Backend) -> None:
+    """G1, F5: its flow goes by the edge of its failure."""
+    seen: list[Any] = []
+
+    def pack(job: Any, ctx: Any) -> None:
+        raise AssertionError("it is too old to run")
+
+    def refund(job: Any, ctx: Any) -> None:
+        seen.append(job.data["error"]["type"])
+
+    flow = {"name": "orders", "step": "pack", "on_failure": "continue"}
+    edge = {"name": "orders", "subscribes": ["step:pack:failed"]}
+    functions = {"pack": (pack, {"flow": flow}), "refund": (refund, {"flow": edge})}
+    async with serving(store, functions, queues={"default": {"max_age": "1m"}}) as host:
+        hour_ago = int(time.time() * 1000) - HOUR
+        old = await host.add("pack", {"flowId": "f", "flowName": "orders"}, created_at=hour_ago)
+        assert (await host.done(old)).state == "failed"
+        await until(lambda: seen == ["JobExpiredError"])
 
 
 async def test_no_attempt_is_planned_for_after_the_maximum_age(store: Backend) -> None:

@@ -235,24 +235,23 @@ class QueueWorker:
     def _begin(self, claim: Claim) -> None:
         job = claim.job
         lease = Lease(self.name, job.id, claim.token)
-        if claim.failure is not None:
-            self._settle(failed(lease, json.loads(claim.failure), self.settings, attempt_used=False), job)
-            return
-        if (
-            self.settings.max_age is not None
-            and (over := expired(job, lease, self.settings, self.host.clock())) is not None
-        ):
-            self._settle(over, job)
-            return
         plan = self._plans.get(job.name) or self._plan(job.name)
+        over = self._over(claim, lease)
         if plan is None:
-            self._settle_unknown(job, lease)
+            if over is not None:
+                self._settle(over, job)
+            else:
+                self._settle_unknown(job, lease)
             return
         entry, policy, submit = plan
         policy = put_job_over(policy, job)
         live = Live(job, lease, entry, policy, max_payload=self.settings.max_payload)
-        if (place := place_of(job, entry)) is not None:
-            live.place = place
+        live.place = place = place_of(job, entry)
+        if over is not None:
+            put_flow(over, live)
+            self._settle(over, job)
+            return
+        if place is not None:
             self.host.journal.happened(Happening(lease, place, "step.started", job.attempts_made + 1))
         run = live.run = Run(
             self.host.tokens.next(),
@@ -271,6 +270,14 @@ class QueueWorker:
             self.host.hooks.begin(live, run, submit)
         else:
             submit(run)
+
+    def _over(self, claim: Claim, lease: Lease) -> Settlement | None:
+        """The end of a job that is over before it begins: its store says so, or it is too old."""
+        if claim.failure is not None:
+            return failed(lease, json.loads(claim.failure), self.settings, attempt_used=False)
+        if self.settings.max_age is None:
+            return None
+        return expired(claim.job, lease, self.settings, self.host.clock())
 
     def _plan(self, name: str) -> Plan | None:
         """How jobs of a name are run here; None if no handler serves it."""
