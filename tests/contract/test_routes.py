@@ -74,6 +74,22 @@ async def test_queues_that_a_pattern_names_are_served_once_they_are_there(store:
         assert "orders-*" not in host.host.workers
 
 
+async def test_a_pattern_names_no_queue_of_dead_letters(store: Backend) -> None:
+    """G3: a dead-letter queue is never served unless named with -q."""
+    queues = {"orders-eu": {"dead_letter": "orders-eu.dead", "attempts": 1}}
+
+    def fail(job: Any, ctx: Any) -> None:
+        raise ValueError("no")
+
+    async with serving(store, {"order.place": fail}, queues=queues, only=["orders-*"]) as host:
+        id = await host.add("order.place", queue="orders-eu")
+        assert (await host.done(id, "orders-eu")).state == "failed"
+        await host.host.found.look()
+        host.host.serve_found()
+        assert sorted(host.host.workers) == ["orders-eu"]
+        assert (await store.counts("orders-eu.dead"))["waiting"] == 1
+
+
 @pytest.mark.parametrize(
     ("route", "text"),
     [

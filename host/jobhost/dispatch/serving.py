@@ -42,7 +42,8 @@ class Serving:
         own = [alerts.QUEUE] if self.alerts.deliver_here else []
         if self._only is not None:
             named = [name for name in self._only if not is_pattern(name)]
-            return [*named, *sorted(self.found.names - set(named)), *own]
+            # A pattern names no queue of dead letters: those are served only by their own names.
+            return [*named, *sorted(self.found.names - set(named) - dead_letter_queues(self.config)), *own]
         there = self.found.names
         names = (
             {name for name in self.config.queues if not is_pattern(name)} | self.catalogue.queues | {"default"} | there
