@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobhost.config.bundles import Bundle
 from jobhost.config.document import Config
+from jobhost.config.handlers import declared_options
 from jobhost.config.problems import InvalidConfigurationError
+from jobhost.grants import capped, refused
 from jobhost.queues.seam import Backend
+from jobhost_runtimes.bundle import BundleSpec, HandlerInfo
 
 from .functions import delayed_for, echo, serving, until
 from .hosting import bundle, error_of, hosted
@@ -160,3 +164,18 @@ def test_a_wrong_rule_is_said_where_it_stands(retry: Any, text: str, tmp_path: P
         Config.model_validate({"handlers": {"a": {"retry": retry}}})
     assert text in str(raised.value)
     assert "handlers.a.retry" in str(raised.value)
+
+
+def test_a_confined_handler_gives_itself_no_more_attempts_than_its_queue(tmp_path: Path) -> None:
+    """G1: what a child says of itself is a request."""
+    spec = BundleSpec("b", tmp_path, "python", "sandbox")
+    code, wrong = declared_options({"retry": {"*": {"attempts": 1_000}, "ValueError": "never"}, "breaker": "stripe"})
+    assert not wrong
+    config = Config.model_validate({"queues": {"default": {"attempts": 4}}})
+    allowed = capped(code, spec, config)
+    assert allowed.retry is not None
+    assert {name: rule.attempts for name, rule in allowed.retry.items()} == {"*": 4, "ValueError": 1}
+    bundle_table = Bundle.model_validate({"path": tmp_path, "isolation": "sandbox", "names": ["*"]})
+    info = HandlerInfo("pay", "pay.py", 1, "sync", {})
+    [text] = refused(info, code, spec, bundle_table)
+    assert "the breaker 'stripe' is others' too" in text
