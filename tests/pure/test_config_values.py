@@ -103,7 +103,7 @@ def test_right_values_of_the_rarer_kinds(tmp_path: Path) -> None:
     """B3: what can be written in several forms."""
     written = {
         "uid_range": [100_000, 100_010],
-        "routes": [{"from": "a"}],
+        "routes": [{"name": ["a.*"], "to": "b"}],
         "defaults": {"handlers": ["a"], "backoff": "5s"},
         "handlers": {"h": {"input": {"type": "object"}, "key": ["data.b"], "flow": {"emits": ["x"], "join": "all"}}},
         "bundles": [{"path": tmp_path, "state": ["global"], "env": ["A"]}],
