@@ -1,6 +1,7 @@
 """How long jobs of quiet keys wait, on a host that a noisy key would fill.
 
-{"backend", "folder", "url", "prefix", "backlog": jobs of the noisy key that wait from the beginning, "jobs": of 99 quiet ones}
+{"backend", "folder", "url", "prefix", "backlog": jobs of the noisy key that wait from the beginning, "jobs": of 99 quiet ones,
+"most": runs at once of each key, or null}
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ async def measure(setting: dict[str, Any]) -> dict[str, float]:
     backend = make_backend(setting)
     backend.meter = Uncounted()  # type: ignore[assignment]
     host = Host(config, backend=backend, log=set_up(None, "error"))
-    host.register(work, "work", key="data.tenant")
+    per_key = {} if setting["most"] is None else {"per_key": {"concurrency": setting["most"]}}
+    host.register(work, "work", key="data.tenant", **per_key)
     await host.start()
     try:
         async with asyncio.timeout(PATIENCE):
