@@ -39,12 +39,12 @@ from jobhost.queues.flows import FlowStatus, NewFlow, Subscriber, new_flow_id, s
 from jobhost.queues.job import NewJob, State
 from jobhost.queues.registry import open_backend
 from jobhost.queues.seam import Added, Backend, Cancelled
-from jobhost.routes import Router
 from jobhost.schedule_client import ScheduleClient
 from jobhost.watch import JobWatch
 
 if TYPE_CHECKING:
     from jobhost.config.document import Config
+    from jobhost.routes import Router
 
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of a job's data as JSON, where no configuration says otherwise (`max_payload`)."""
@@ -113,8 +113,11 @@ class Client:
             await self.backend.open()
         self.watch = JobWatch(self.backend)
         self.state = StateClient(self.backend)
-        routes = [] if self._config is None else self._config.routes
-        self._router = Router(self.backend, routes) if routes else None
+        self._router: Router | None = None
+        if self._config is not None and self._config.routes:
+            from jobhost.routes import Router
+
+            self._router = Router(self.backend, self._config.routes)
         self.breakers = BreakerClient(self.backend)
         self.dead = DeadLetters(self.backend, self._dead_letters(), self._max_payload)
         self.schedules = ScheduleClient(

@@ -9,13 +9,12 @@ Which queues hold dead letters is known from the configuration, and from the hos
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
-
-import anyio
 
 from jobhost.errors import JobhostError, JobNotFoundError, PayloadError
 from jobhost.listings import Listing, iso, value
@@ -183,13 +182,14 @@ class DeadLetters:
         return done
 
 
-async def _side_by_side(letters: AsyncIterator[Listing], work: Callable[[Listing], Any]) -> None:
+async def _side_by_side(letters: AsyncIterator[Listing], work: Callable[[Listing], Awaitable[None]]) -> None:
     """The list is read whole first: what is replayed may fail again meanwhile, and would be met a second time."""
     listed = [letter async for letter in letters]
     for start in range(0, len(listed), AT_ONCE):
-        async with anyio.create_task_group() as tasks:
-            for letter in listed[start : start + AT_ONCE]:
-                tasks.start_soon(work, letter)
+        some = (work(letter) for letter in listed[start : start + AT_ONCE])
+        for problem in await asyncio.gather(*some, return_exceptions=True):
+            if problem is not None:
+                raise problem
 
 
 def letter_listing(letter: Job, origin: Origin) -> Listing:

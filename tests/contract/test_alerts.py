@@ -157,6 +157,20 @@ async def test_a_handler_may_be_the_receiver(store: Backend) -> None:
         assert alerts.QUEUE not in host.host.workers
 
 
+async def test_a_job_that_fails_again_is_told_again(store: Backend) -> None:
+    """G3: a replay keeps the job's id and time, and its second failure is another one."""
+    with Receiver().serving() as receiver:
+        alert = {"webhook": receiver.url, "every": "0s"}
+        async with serving(store, {"hopeless": hopeless}, queues=DEAD, alerts=[alert]) as host:
+            job = await host.run("hopeless")
+            await receiver.until(1)
+            [letter], _ = await store.jobs("default.dead")
+            assert (await store.replay("default.dead", letter.id)).outcome == "replayed"
+            again = await receiver.until(2)
+            assert [body["job"]["id"] for body in again] == [job.id, job.id]
+            assert again[0]["id"] != again[1]["id"]
+
+
 async def test_of_many_the_first_is_told_at_once_and_the_others_together(store: Backend) -> None:
     """G3: ten thousand failures are not ten thousand alerts."""
     with Receiver().serving() as receiver:

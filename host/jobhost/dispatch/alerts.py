@@ -20,7 +20,6 @@ from ..config.queues import QueueSettings
 from ..errors import BackendUnavailableError, ConfigurationError
 from ..listings import iso
 from ..queues.job import Event, Job, Keep, NewJob, Settlement
-from . import alert_delivery
 
 if TYPE_CHECKING:
     from .host import Host
@@ -73,6 +72,8 @@ class Alerts:
                 raise ConfigurationError(f"alerts: the variable {alert.secret_env} (secret_env) is not set")
         if self.deliver_here:
             receivers = {alert.id: alert for alert in self._alerts}
+            from . import alert_delivery  # with it comes HTTP, which a host without alerts need not load
+
             deliver = alert_delivery.delivery(receivers, self._host.config.base_dir)
             self._host.register(deliver, HANDLER, queue=QUEUE, timeout="none", description="tells receivers of alerts")
             self._host.backoff_strategy(BACKOFF, lambda made, _error, _job: pause_ms(made))
@@ -87,9 +88,11 @@ class Alerts:
 
     def job_failed(self, job: Job, decided: Settlement) -> None:
         """A job has failed for good, and that is written."""
-        self.failed(job, decided.error, decided.dead_letter, job.attempts_made + decided.attempt_used)
+        made = job.attempts_made + decided.attempt_used
+        self.failed(job, decided.error, decided.dead_letter, made, decided.lease.token)
 
-    def failed(self, job: Job, error: bytes | None, dead_letter: str | None, attempts_made: int) -> None:
+    def failed(self, job: Job, error: bytes | None, dead_letter: str | None, attempts_made: int, end: str) -> None:
+        """`end`: which of its ends this is: a job that was retried or replayed may fail again."""
         loaded = json.loads(error or b"{}")
         if job.queue == QUEUE or job.name in self._handlers or loaded.get("type") == "CancelledError":
             return  # an alert about an alert would never end
@@ -98,7 +101,7 @@ class Alerts:
             "error": {"type": loaded.get("type"), "message": str(loaded.get("message", ""))[:MESSAGE]},
             "dead_letter": dead_letter,
         }
-        identity = f"{job.queue}:{job.id}:{job.created_at}:{attempts_made}"
+        identity = f"{job.queue}:{job.id}:{job.created_at}:{end}"
         if dead_letter is not None:
             self.tell("dead_letter", identity, told, job.queue, job.name)
         self.tell("failed", identity, told, job.queue, job.name)

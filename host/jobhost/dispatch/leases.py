@@ -76,4 +76,6 @@ async def _tell_stalled(worker: QueueWorker, ids: Sequence[str]) -> None:
     for id in ids:
         job = await worker.host.backend.get(worker.name, id)
         if job is not None and job.state == "failed":
-            worker.host.alerts.failed(job, job.error, worker.settings.dead_letter, job.attempts_made)
+            worker.host.alerts.failed(
+                job, job.error, worker.settings.dead_letter, job.attempts_made, str(job.finished_at)
+            )
