@@ -54,6 +54,12 @@ def key_of(data: Json, metadata: Json | None, paths: Paths) -> str:
     ]
 
 
+def key_in(paths: Mapping[str, Paths], name: str, data: Json, metadata: Json | None) -> str:
+    """The key of a job of this name; empty where its handler has none."""
+    found = paths.get(name)
+    return key_of(data, metadata, found) if found else ""
+
+
 def _at(text: Json | None, members: tuple[str, ...]) -> str:
     if text is None:
         return ""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..flows import flow_of_new
 from ..job import NewJob
-from ..limits import Paths
+from ..limits import Paths, key_in
 from ..seam import Added
-from .keys import key
 from .rows import DELAYED, PRIORITIZED, WAITING
 from .texts import blobs, numbers, words
 
@@ -49,7 +48,7 @@ class Numbered(NamedTuple):
 
 def columns(jobs: Sequence[Numbered], now: int, paths: Mapping[str, Paths]) -> list[str]:
     """The values of `INSERT`."""
-    rows = [_row(job, now, key(paths, job.new.name, job.new.data, job.new.metadata)) for job in jobs]
+    rows = [_row(job, now, key_in(paths, job.new.name, job.new.data, job.new.metadata)) for job in jobs]
     return [
         _JOIN.get(type, numbers)(values) for (_, type), values in zip(_COLUMNS, zip(*rows, strict=True), strict=True)
     ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..job import Json, PublishedHandler
+from ..job import PublishedHandler
 from ..limits import Paths, key_of, published_paths
 from .texts import numbers, words
 
@@ -25,12 +25,6 @@ def read(tx: Transaction) -> dict[str, Paths]:
     """The paths of each handler that has a key."""
     rows = tx.execute(EVERY_PATH).fetchall()
     return {handler: tuple(tuple(path) for path in json.loads(paths)) for handler, paths in rows}
-
-
-def key(paths: Mapping[str, Paths], name: str, data: Json, metadata: Json | None) -> str:
-    """The key of a job; empty where its handler has none."""
-    found = paths.get(name)
-    return key_of(data, metadata, found) if found else ""
 
 
 def publish(tx: Transaction, handlers: Sequence[PublishedHandler]) -> None:

@@ -14,9 +14,9 @@ from jobhost.errors import LeaseLostError
 from ..dead_letters import dead_letter_copy
 from ..flows import Emit, Happening, InFlow
 from ..job import Json, Keep, Lease, Settlement
+from ..limits import key_in
 from ..outcomes import CANCELLED, retry_data, stalled_error, with_error
 from ..seam import Recovered, Renewal
-from . import keys
 from .adding import add_job
 from .flows import JobRef
 from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, JOB, PRIORITIZED, WAITING, fence, job
@@ -256,7 +256,7 @@ def update_data(tx: Transaction, lease: Lease, data: Json) -> None:
     if row is None:
         raise LeaseLostError
     if row[0] in tx.paths:
-        key = keys.key(tx.paths, row[0], data, row[1])
+        key = key_in(tx.paths, row[0], data, row[1])
         tx.execute("UPDATE jobs SET key = %s WHERE seq = %s", (key, fence(lease.token)[0]))
 
 

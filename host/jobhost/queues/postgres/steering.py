@@ -8,8 +8,8 @@ from jobhost.errors import JobActiveError
 
 from ..dead_letters import Replayed, origin_of, replayed_job, replayed_metadata
 from ..job import Json
+from ..limits import key_in
 from ..seam import Cancelled
-from . import keys
 from .adding import add_job
 from .deleting import remove
 from .flows import JobRef
@@ -70,7 +70,7 @@ def edit(tx: Transaction, queue: str, id: str, data: Json) -> bool:
 
 
 def _rewrite(tx: Transaction, seq: int, name: str, data: Json, metadata: Json | None) -> None:
-    values = (data, metadata, keys.key(tx.paths, name, data, metadata), seq)
+    values = (data, metadata, key_in(tx.paths, name, data, metadata), seq)
     tx.execute("UPDATE jobs SET data = %s, metadata = %s, key = %s WHERE seq = %s", values)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..flows import flow_of_new
 from ..job import NewJob
+from ..limits import key_in
 from ..seam import Added
-from . import keys
 from .rows import DELAYED, PRIORITIZED, WAITING
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_job(tx: Transaction, new: NewJob) -> Added:
         values = (
             *(seq, new.queue, id, state, new.priority, -seq if new.lifo else seq, new.name, created_at, tx.now),
             *(new.attempts, new.timeout_ms, tx.now + new.delay_ms if delayed else None, flow_id, flow_name),
-            *(new.backoff, new.metadata, inline, keys.key(tx.paths, new.name, new.data, new.metadata)),
+            *(new.backoff, new.metadata, inline, key_in(tx.paths, new.name, new.data, new.metadata)),
         )
         if tx.execute(_INSERT, values).rowcount:
             break

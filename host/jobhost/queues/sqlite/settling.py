@@ -13,9 +13,9 @@ from jobhost.errors import LeaseLostError
 from ..dead_letters import dead_letter_copy
 from ..flows import Emit, Happening, InFlow
 from ..job import Json, Keep, Lease, LogLine, Settlement
+from ..limits import key_in
 from ..outcomes import CANCELLED, retry_data, stalled_error, with_error
 from ..seam import Recovered, Renewal
-from . import keys
 from .adding import add_job
 from .flows import JobRef
 from .rows import ACTIVE, COMPLETED, DELAYED, FAILED, JOB, PRIORITIZED, WAITING, fence, job
@@ -222,7 +222,7 @@ def update_data(tx: Transaction, lease: Lease, data: Json) -> None:
         raise LeaseLostError
     if row[0] in tx.paths:
         tx.execute(
-            "UPDATE jobs SET key = ? WHERE seq = ?", (keys.key(tx.paths, row[0], data, row[1]), fence(lease.token)[0])
+            "UPDATE jobs SET key = ? WHERE seq = ?", (key_in(tx.paths, row[0], data, row[1]), fence(lease.token)[0])
         )
 
 

@@ -8,8 +8,8 @@ from jobhost.errors import JobActiveError
 
 from ..dead_letters import Replayed, origin_of, replayed_job, replayed_metadata
 from ..job import Json
+from ..limits import key_in
 from ..seam import Cancelled
-from . import keys
 from .adding import INLINE, add_job
 from .deleting import remove
 from .flows import JobRef
@@ -62,7 +62,7 @@ def edit(tx: Transaction, queue: str, id: str, data: Json) -> bool:
 
 def _rewrite(tx: Transaction, seq: int, name: str, data: Json, metadata: Json | None) -> None:
     inline = data if len(data) <= INLINE else None
-    values = (inline, metadata, keys.key(tx.paths, name, data, metadata), seq)
+    values = (inline, metadata, key_in(tx.paths, name, data, metadata), seq)
     tx.execute("UPDATE jobs SET data = ?, metadata = ?, key = ? WHERE seq = ?", values)
     tx.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
     if inline is None:
